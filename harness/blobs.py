@@ -1,0 +1,110 @@
+"""Files by their content: each is kept once, read-only, under its sha256, and durable before anyone refers to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harness.digests import FileDigest, copy_file, file_sha256
+from harness.errors import StoreError
+
+_READ_ONLY: Final = 0o444
+
+
+def damage(path: Path, expected: FileDigest) -> str:
+    """What is wrong with the file at `path`; empty where it is as expected, read whole."""
+    if path.is_symlink() or not path.is_file():
+        return "it is missing"
+    size = path.stat().st_size
+    if size != expected.size:
+        return f"it has {size} bytes instead of {expected.size}"
+    found = file_sha256(path)
+    if found != expected.sha256:
+        return f"its sha256 is {found} instead of {expected.sha256}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blobs:
+    """The files that the workspace folder `home` keeps by their content."""
+
+    home: Path
+
+    def path(self, sha256: str) -> Path:
+        """Where the file of that content lies, if it is kept."""
+        return self.home / "blobs" / sha256[:2] / sha256
+
+    def keep(self, source: Path) -> FileDigest:
+        """Keep a copy of a file; one that is there but damaged is mended.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self._writing(source) as temporary:
+            with temporary.open("xb") as copy:
+                digest = copy_file(source, copy)
+                target = self.path(digest.sha256)
+                fresh = damage(target, digest) != ""
+                if fresh:
+                    copy.flush()
+                    os.fchmod(copy.fileno(), _READ_ONLY)
+                    os.fsync(copy.fileno())
+            _make_folder(target.parent)
+            if fresh:
+                temporary.replace(target)
+            _sync_folder(target.parent)
+        return digest
+
+    def place(self, sha256: str, target: Path) -> None:
+        """Put the file of that content, which must be kept, at `target`: the same file where the disk can link it.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        blob = self.path(sha256)
+        with self._writing(blob) as temporary:
+            try:
+                temporary.hardlink_to(blob)
+            except OSError:  # links across file systems, to another user's files, or too many of them
+                shutil.copyfile(blob, temporary)
+                temporary.chmod(_READ_ONLY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(target)
+
+    @contextmanager
+    def _writing(self, source: Path) -> Iterator[Path]:
+        """A name for a file that is still being written; what the block leaves there is removed."""
+        temporary = self.home / "tmp" / uuid.uuid4().hex
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield temporary
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{self.home}: {source} cannot be kept there ({error.strerror}); free some space or make the folder "
+                "writable, and try again"
+            ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # A file's name survives a power failure only once its folder is synced.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

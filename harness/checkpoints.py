@@ -1,0 +1,211 @@
+"""The embedded registry: `name:ref` -> an immutable, verified folder.
+
+A version is a manifest in the workspace database over files that are kept by their content (`harness.blobs`). The
+files are durable before one transaction gives the version its number and moves the aliases: a version is there whole,
+or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import EllipsisType
+from typing import Final
+
+from harness import ledger
+from harness.blobs import Blobs, damage
+from harness.checkouts import FolderCheckpoint, StoredCheckpoint
+from harness.database import Database, make_home
+from harness.digests import FileDigest, in_threads, list_files
+from harness.errors import CheckpointError, UsageError
+from harness.protocols import Resolved
+from harness.types import AliasMove, Json, Version
+
+LATEST: Final = "latest"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LIKE_A_NUMBER: Final = re.compile(r"[vV][0-9]+")
+_DIGEST: Final = re.compile(r"[0-9a-f]{32,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """How a stored file was found. `problem` is empty where it is what was published."""
+
+    version: str
+    path: str
+    size: int
+    problem: str
+
+
+class EmbeddedStore:
+    """A CheckpointStore in the workspace: SQLite for names, files by their content. Safe under concurrent writers."""
+
+    def __init__(self, database: Database, home: Path) -> None:
+        self._database = database
+        self._blobs = Blobs(home.absolute())
+
+    def publish(
+        self,
+        directory: Path,
+        name: str,
+        type: str = "model",
+        aliases: Sequence[str] = (),
+        metadata: Mapping[str, Json] | None = None,
+        parents: Sequence[str] = (),
+    ) -> Version:
+        """A new version with the folder's files, or the newest again where its files are equal; `latest` moves to it.
+
+        Raises:
+            UsageError: a name, alias, type, parent or the metadata is malformed.
+            CheckpointError: the folder is empty, holds what is no file, or the name is one of another type.
+            StoreError: the workspace cannot be written. Nothing is published.
+        """
+        _check_word("checkpoint name", name)
+        _check_word("type", type)
+        for alias in aliases:
+            _check_alias(alias)
+        for parent in parents:
+            if not _DIGEST.fullmatch(parent):
+                raise UsageError(f"parent {parent!r}: not a digest (32 hex digits or more), such as `Version.digest`")
+        facts = _encode(metadata or {})
+        sources = list_files(directory, contained=True)
+        make_home(self._blobs.home)
+        files = dict(zip(sources, in_threads(self._blobs.keep, sources.values()), strict=True))
+        with self._database.transaction(durable=True) as connection:
+            number = ledger.newest(connection, name, type)
+            if number is None or ledger.files(connection, name, number) != files:
+                number = ledger.add(connection, name, files, facts, list(dict.fromkeys(parents)))
+            for alias in dict.fromkeys((LATEST, *aliases)):
+                ledger.move_alias(connection, name, alias, number, "published")
+            return ledger.version(connection, name, number)
+
+    def resolve(self, name: str, ref: str) -> Resolved:
+        """What `vN`, an alias or a folder's path (which starts with `.`, `/` or `~`) stands for.
+
+        Raises:
+            UnknownName: there is no such name, version or alias.
+            CheckpointError: there is no such folder.
+        """
+        if ref.startswith((".", "/", "~")):
+            folder = Path(ref).expanduser().absolute()
+            if not folder.is_dir():
+                raise CheckpointError(f"{name}:{ref}: there is no folder {folder}")
+            return FolderCheckpoint(folder)
+        with self._database.reading() as connection:
+            number = ledger.find(connection, name, ref)
+            digest = ledger.version(connection, name, number).digest
+            return StoredCheckpoint(name, number, digest, ledger.files(connection, name, number), self._blobs)
+
+    def get(self, name: str, ref: str) -> Version:
+        """What is known of a version, its files apart.
+
+        Raises:
+            UnknownName: there is no such name, version or alias.
+        """
+        with self._database.reading() as connection:
+            return ledger.version(connection, name, ledger.find(connection, name, ref))
+
+    def alias(
+        self, name: str, alias: str, ref: str, reason: str = "", expected: int | EllipsisType | None = ...
+    ) -> Version:
+        """Move an alias to a version; its history keeps who did it, when and why.
+
+        Args:
+            name: the checkpoint.
+            alias: what moves.
+            ref: where to: `vN` or an alias.
+            reason: why.
+            expected: the number of the version that the alias must be at, None where it must be new.
+
+        Raises:
+            UsageError: the alias is malformed.
+            UnknownName: there is no such name, version or alias.
+            CheckpointError: the alias is not at the expected version (any more).
+        """
+        _check_alias(alias)
+        with self._database.transaction(durable=True) as connection:
+            number = ledger.find(connection, name, ref)
+            holder = ledger.alias_holder(connection, name, alias)
+            if expected is not ... and holder != expected:
+                raise CheckpointError(
+                    f"{name}:{alias} is {_at(holder)}, not {_at(expected)} as expected: it was moved meanwhile; see "
+                    f"`harness checkpoints log {name}` and decide again"
+                )
+            ledger.move_alias(connection, name, alias, number, reason)
+            return ledger.version(connection, name, number)
+
+    def history(self, name: str) -> list[AliasMove]:
+        """All moves of a name's aliases, newest first.
+
+        Raises:
+            UnknownName: there is no such name.
+        """
+        with self._database.reading() as connection:
+            ledger.check_name(connection, name)
+            return ledger.moves(connection, name)
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        with self._database.reading() as connection:
+            return ledger.names(connection)
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a name, newest first.
+
+        Raises:
+            UnknownName: there is no such name.
+        """
+        with self._database.reading() as connection:
+            ledger.check_name(connection, name)
+            numbers = ledger.numbers(connection, name)
+            return [ledger.version(connection, name, number) for number in numbers]
+
+    def verify(self, name: str | None = None, ref: str | None = None) -> Iterator[FileCheck]:
+        """Read every file of a version, of all versions of a name, or of all that there are, and compare.
+
+        Raises:
+            UnknownName: there is no such name, version or alias.
+        """
+        with self._database.reading() as connection:
+            number = None if name is None or ref is None else ledger.find(connection, name, ref)
+            if name is not None:
+                ledger.check_name(connection, name)
+            stored = ledger.stored_files(connection, name, number)
+        users: dict[FileDigest, list[tuple[str, str]]] = {}
+        for version, path, content in stored:
+            users.setdefault(content, []).append((version, path))
+        problems = in_threads(lambda content: damage(self._blobs.path(content.sha256), content), users)
+        for (content, places), problem in zip(users.items(), problems, strict=True):
+            for version, path in places:
+                text = f"{self._blobs.path(content.sha256)}: {problem}" if problem else ""
+                yield FileCheck(version, path, content.size, text)
+
+
+def _check_word(kind: str, word: str) -> None:
+    if not _NAME.fullmatch(word):
+        usable = re.sub(r"[^A-Za-z0-9._-]+", "-", word).lstrip("._-")[:128]
+        raise UsageError(
+            f"{kind} {word!r}: it is made of at most 128 letters, digits, '.', '_' and '-', and starts with a "
+            "letter or digit" + (f" (did you mean {usable!r}?)" if usable else "")
+        )
+
+
+def _check_alias(alias: str) -> None:
+    _check_word("alias", alias)
+    if _LIKE_A_NUMBER.fullmatch(alias):
+        raise UsageError(f"alias {alias!r}: it reads like a version's number; name what it stands for")
+
+
+def _encode(metadata: Mapping[str, Json]) -> str:
+    try:
+        return json.dumps(dict(metadata), allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"metadata: only what JSON can hold is kept ({error})") from error
+
+
+def _at(number: int | None) -> str:
+    return "at no version" if number is None else f"at v{number}"

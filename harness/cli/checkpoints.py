@@ -1,0 +1,188 @@
+"""Look at the checkpoints of the registry."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+import click
+
+from harness.checkpoints import LATEST, EmbeddedStore, FileCheck
+from harness.cli.output import emit_json, json_option, plain, say, table
+from harness.errors import IntegrityError, UsageError
+from harness.protocols import CheckpointStore
+from harness.session import open_session
+from harness.types import AliasMove, Json, Version
+
+
+@click.group("checkpoints")
+def command() -> None:
+    """Look at the checkpoints of the registry."""
+
+
+@command.command("log")
+@click.argument("name", required=False)
+@json_option
+def log(name: str | None, as_json: bool) -> None:
+    """Versions of NAME and the moves of its aliases, newest first; without NAME, all names."""
+    with open_session() as session:
+        store = session.checkpoints
+        if name is None:
+            newest = [store.versions(name)[0] for name in store.names()]
+            if as_json:
+                emit_json({"checkpoints": [_document(version) for version in newest]})
+            elif newest:
+                _versions_table(newest)
+            else:
+                say("no checkpoints yet: `harness train CONFIG` publishes one")
+            return
+        versions, moves = store.versions(name), store.history(name)
+    if as_json:
+        emit_json({
+            "checkpoint": name,
+            "versions": [_document(version) for version in versions],
+            "moves": [_move(move) for move in moves],
+        })  # fmt: skip
+        return
+    _versions_table(versions)
+    _moves_table(moves)
+
+
+@command.command("show")
+@click.argument("reference", metavar="NAME[:REF]")
+@json_option
+def show(reference: str, as_json: bool) -> None:
+    """All that is known of a version: `vN`, an alias, or the latest."""
+    name, _, ref = reference.partition(":")
+    with open_session() as session:
+        version = session.checkpoints.get(name, ref or LATEST)
+        lineage = _lineage(session.checkpoints, version.parents)
+    document = _document(version)
+    document["parents"] = [{"digest": digest, "versions": lineage[digest]} for digest in version.parents]
+    if as_json:
+        emit_json(document)
+        return
+    parents = [" = ".join((*lineage[digest], digest)) for digest in version.parents]
+    facts = [f"{key}={value}" for key, value in version.metadata.items()]
+    lines = {
+        "version": [str(version)],
+        "type": [version.type],
+        "aliases": [", ".join(version.aliases)] if version.aliases else [],
+        "created": [version.created],
+        "size": [_size(version.size)],
+        "digest": [version.digest],
+        "made from": parents,
+        "metadata": facts,
+    }
+    for label, values in lines.items():
+        for index, value in enumerate(values):
+            click.echo(f"{label + ':' if index == 0 else '':<12}{plain(value)}")
+
+
+@command.command("verify")
+@click.argument("reference", metavar="[NAME[:REF]]", required=False)
+@json_option
+def verify(reference: str | None, as_json: bool) -> None:
+    """Read every stored file, of one version or of all, and compare it with what was published."""
+    name, _, ref = (reference or "").partition(":")
+    with open_session() as session:
+        store = session.checkpoints
+        if not isinstance(store, EmbeddedStore):
+            raise UsageError("only the embedded registry keeps files here; this store verifies what it hands out")
+        checks = list(_watched(store.verify(name or None, ref or None)))
+    damaged = [check for check in checks if check.problem]
+    size = sum(check.size for check in checks)
+    if as_json:
+        problems = [{"version": check.version, "path": check.path, "problem": check.problem} for check in damaged]
+        emit_json({"files": len(checks), "bytes": size, "damaged": problems})
+    else:
+        for check in damaged:
+            click.echo(plain(f"{check.version}: {check.path}: {check.problem}"))
+        click.echo(f"{len(checks) - len(damaged)} of {len(checks)} files ({_size(size)}) are as they were published")
+    if damaged:
+        raise IntegrityError(
+            f"{len(damaged)} of {len(checks)} files are damaged; publish the same folders again to mend them, or "
+            "restore the workspace from a backup"
+        )
+
+
+def _watched(checks: Iterable[FileCheck]) -> Iterator[FileCheck]:
+    """The same, with progress shown on a terminal."""
+    if not sys.stderr.isatty():
+        yield from checks
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (progress.TextColumn("verified"), progress.DownloadColumn(), progress.TransferSpeedColumn())
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("", total=None)
+        for check in checks:
+            yield check
+            shown.advance(task, check.size)
+
+
+def _lineage(store: CheckpointStore, digests: Iterable[str]) -> dict[str, list[str]]:
+    """The versions of each digest, as far as the store knows them."""
+    found: dict[str, list[str]] = {digest: [] for digest in digests}
+    if found:
+        for name in store.names():
+            for version in store.versions(name):
+                if version.digest in found:
+                    found[version.digest].append(str(version))
+    return found
+
+
+def _versions_table(versions: Iterable[Version]) -> None:
+    rows = [
+        (str(version), ", ".join(version.aliases), _minute(version.created), _size(version.size), version.digest[:12])
+        for version in versions
+    ]
+    table(("version", "aliases", "created (UTC)", "size", "digest"), rows, numbers=("size",))
+
+
+def _moves_table(moves: Iterable[AliasMove]) -> None:
+    rows = [
+        (_minute(move.when), move.alias, _number(move.before) or "–", _number(move.after) or "–", move.who, move.reason)
+        for move in moves
+    ]
+    table(("moved (UTC)", "alias", "from", "to", "by", "reason"), rows)
+
+
+def _document(version: Version) -> dict[str, Json]:
+    return {
+        "name": version.name,
+        "version": f"v{version.number}",
+        "type": version.type,
+        "digest": version.digest,
+        "aliases": list(version.aliases),
+        "created": version.created,
+        "size": version.size,
+        "metadata": dict(version.metadata),
+        "parents": list(version.parents),
+    }
+
+
+def _move(move: AliasMove) -> dict[str, Json]:
+    return {
+        "alias": move.alias,
+        "before": _number(move.before),
+        "after": _number(move.after),
+        "when": move.when,
+        "who": move.who,
+        "reason": move.reason,
+    }
+
+
+def _number(number: int | None) -> str | None:
+    return None if number is None else f"v{number}"
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
+def _size(count: int) -> str:
+    from rich.filesize import decimal
+
+    return decimal(count)

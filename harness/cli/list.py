@@ -1,0 +1,103 @@
+"""List what there is: models, benchmarks, metrics, plugins, runs, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from harness.cli.output import config_option, emit_json, json_option, number, say, table
+from harness.host import Catalog, build_catalog
+from harness.types import Json
+
+CATALOG = {"models": "model", "benchmarks": "benchmark", "metrics": "metric"}
+STORED = ("runs", "checkpoints")
+KINDS = (*CATALOG, "plugins", *STORED)
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(KINDS), required=False)
+@config_option
+@json_option
+def command(kind: str | None, config: Path | None, as_json: bool) -> None:
+    """List models, benchmarks and metrics, or one KIND of thing."""
+    catalog = build_catalog() if kind not in STORED else None
+    if catalog is None:
+        document = {str(kind): _stored(str(kind), config)}
+    elif kind == "plugins":
+        document = {kind: _plugins(catalog)}
+    else:
+        document = {name: _entries(catalog, name) for name in ([kind] if kind else CATALOG)}
+    if as_json:
+        emit_json(document)
+    else:
+        for name, rows in document.items():
+            _print(name, rows)
+    if catalog is not None:
+        for plugin in catalog.broken:
+            say(f"plugin {plugin.name!r} of {plugin.origin} is broken: {plugin.error}")
+        for message in catalog.collisions.values():
+            say(message)
+
+
+def _entries(catalog: Catalog, kind: str) -> list[dict[str, Json]]:
+    return [
+        {"name": name, "summary": listing.entry.summary, "plugin": listing.plugin.name,
+         "distribution": listing.plugin.origin, "extra": listing.entry.extra, "scores": list(listing.entry.provides)}
+        for name, listing in catalog.all(CATALOG[kind]).items()
+    ]  # fmt: skip
+
+
+def _plugins(catalog: Catalog) -> list[dict[str, Json]]:
+    return [
+        {"name": plugin.name, "target": plugin.target, "distribution": plugin.origin, "error": plugin.error or None}
+        for plugin in catalog.plugins
+    ]
+
+
+def _stored(kind: str, config: Path | None) -> list[dict[str, Json]]:
+    # The catalog is listed in a blink, because what opens a workspace is not imported for it.
+    from harness.session import open_session
+
+    with open_session(config=config) as session:
+        if kind == "runs":
+            return [
+                {"run": run.id, "model": run.model, "version": run.version, "benchmark": run.benchmark, "n": run.n,
+                 "done": len(session.store.answered(run)), "status": run.status, "created": run.created}
+                for run in session.store.runs()
+            ]  # fmt: skip
+        return [
+            {"name": name, "version": f"v{version.number}", "type": version.type, "aliases": list(version.aliases),
+             "created": version.created, "size": version.size, "digest": version.digest}
+            for name in session.checkpoints.names()
+            for version in session.checkpoints.versions(name)
+        ]  # fmt: skip
+
+
+def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
+    cells: list[tuple[str, ...]]
+    if kind in CATALOG:
+        cells = [
+            (row["name"], row["summary"] + (f" (pip install '{row['extra']}')" if row["extra"] else ""))
+            for row in rows
+        ]  # fmt: skip
+        table((CATALOG[kind], "what it is"), cells)
+    elif kind == "plugins":
+        cells = [(row["name"], row["distribution"], "broken" if row["error"] else "ok") for row in rows]
+        table(("plugin", "from", "health"), cells)
+    elif kind == "runs":
+        cells = [
+            (row["run"], row["model"], row["benchmark"], f"{row['done']} of {row['n']}", row["created"][:16])
+            for row in rows
+        ]
+        table(("run", "model", "benchmark", "samples", "begun (UTC)"), cells, numbers=("samples",))
+    else:
+        cells = [
+            (f"{row['name']}:{row['version']}", row["type"], ", ".join(row["aliases"]),
+             number(row["size"] / 1e6, 1) + " MB", row["created"][:16])
+            for row in rows
+        ]  # fmt: skip
+        table(("checkpoint", "type", "aliases", "size", "made (UTC)"), cells, numbers=("size",))
+    if not rows:
+        say(f"there are no {kind} yet")

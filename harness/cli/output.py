@@ -1,0 +1,137 @@
+"""What commands print: tables and one JSON document to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from harness.types import Json
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def json_option(function: Function) -> Function:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(function)
+
+
+def config_option(function: Function) -> Function:
+    """`--config`."""
+    kind = click.Path(path_type=Path)
+    return click.option("--config", type=kind, help="A benchmarks.yaml, or its folder.")(function)
+
+
+def emit_json(document: Json) -> None:
+    """The one document of a `--json` command."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+
+
+def say(text: str) -> None:
+    """A line for the user, apart from the output."""
+    print(plain(text), file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """Text without what a terminal would obey: control characters and marks of writing direction become visible."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = (), title: str = ""
+) -> None:
+    """A table on stdout. A row with fewer cells than columns is a heading of what follows it.
+
+    Args:
+        numbers: names of columns that are aligned to the right.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        right = column in numbers
+        drawn.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for index, row in enumerate(rows):
+        following = rows[index + 1] if index + 1 < len(rows) else row
+        style = "bold" if len(row) < len(columns) else None
+        cells = [Text(plain(cell), style=style or "") for cell in row]
+        drawn.add_row(*cells, end_section=len(following) < len(columns) <= len(row))
+    Console(highlight=False).print(drawn)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for a table; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def results_table(documents: Sequence[Mapping[str, Json]]) -> None:
+    """The main figure of every run, benchmark by benchmark."""
+    columns = ("model", "value", "95% interval", "n", "coverage", "tokens", "samples/s")
+    rows: list[Sequence[str]] = []
+    for name in dict.fromkeys(document["benchmark"]["name"] for document in documents):
+        runs = [document for document in documents if document["benchmark"]["name"] == name]
+        figure = next((next(iter(run["scores"]), None) for run in runs if run["scores"]), None)
+        limit = "" if runs[0]["limit"] is None else f" (first {runs[0]['limit']} samples)"
+        rows.append((f"{name}.{figure or 'unscored'}{limit}",))
+        rows += [_result(run, figure) for run in runs]
+    table(columns, rows, numbers=columns[1:])
+
+
+def _result(run: Mapping[str, Json], figure: str | None) -> Sequence[str]:
+    score = run["scores"].get(figure, {})
+    low, high = score.get("low"), score.get("high")
+    usage = run["usage"]
+    return (
+        "  " + run["model"]["ref"],
+        number(score.get("value")),
+        "–" if low is None else f"{low:.3f} … {high:.3f}",
+        str(run["n"]),
+        f"{100 * run['coverage']:.1f}%",
+        number(usage["visual_tokens_mean"], 1),
+        number(usage["samples_per_second"], 0),
+    )
+
+
+def scores_table(document: Mapping[str, Json]) -> None:
+    """All scores of one run."""
+    rows = [
+        (name, number(item["value"]), number(item["stderr"]), _interval(item), str(item["n"]), str(item["clusters"]))
+        for name, item in document["scores"].items()
+    ]
+    rows += [(name, "–", "–", "–", "–", "–") for name in document["unscored"]]
+    columns = ("score", "value", "std. error", "95% interval", "n", "clusters")
+    title = f"{document['model']['ref']} on {document['benchmark']['name']} (run {document['run']})"
+    table(columns, rows, numbers=columns[1:], title=title)
+
+
+def _interval(score: Mapping[str, Json]) -> str:
+    return "–" if score["low"] is None else f"{score['low']:.3f} … {score['high']:.3f}"
+
+
+def remarks(document: Mapping[str, Json]) -> None:
+    """What a reader of a run's figures must know, on stderr."""
+    where = f"{document['model']['ref']} on {document['benchmark']['name']}"
+    for kind, count in document["failures"].items():
+        example = document["failure_examples"][kind]
+        say(f"{where}: {count} of {document['n']} samples failed ({kind}), such as: {example}")
+    for name, reason in document["unscored"].items():
+        say(f"{where}: no {name}: {reason}")
+    for name, item in document["scores"].items():
+        if item.get("note"):
+            say(f"{where}: {name} is {item['note']}")
+
+
+def exit_code(documents: Sequence[Mapping[str, Json]]) -> int:
+    """0 where everything was answered and scored, else 3."""
+    whole = all(document["coverage"] == 1 and not document["unscored"] for document in documents)
+    return 0 if whole else 3

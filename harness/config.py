@@ -1,0 +1,318 @@
+"""benchmarks.yaml and harness.toml to typed settings. Every error names file, line and the nearest right word."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.errors import ConfigError, UnknownName, near
+from harness.types import DataSource
+
+BENCHMARKS = "benchmarks.yaml"
+SETTINGS = "harness.toml"
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+Settings_ = TypeVar("Settings_", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A section of a file: no unknown keys, no silent conversions of type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class HubData(Strict):
+    """A dataset on the hub. The revision is pinned, since a benchmark that changes under its name is no benchmark."""
+
+    hub: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    config: str | None = None
+    split: str | None = None
+
+
+class BenchmarkSettings(Strict):
+    """Where a benchmark's data lies, and how it is asked and scored."""
+
+    data: str | HubData | None = None
+    split: str | None = None
+    profile: str | None = None
+    protocol: str | None = None
+    metrics: tuple[str | dict[str, dict[str, Any]], ...] | None = None
+
+
+class Benchmarks(Strict):
+    """The whole of benchmarks.yaml."""
+
+    benchmarks: dict[str, BenchmarkSettings] = {}
+    suites: dict[str, tuple[str, ...]] = {}
+    gates: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, value: Any) -> Any:
+        """A section with nothing under it is an empty one."""
+        if isinstance(value, dict):
+            return {
+                key: {} if section is None and key in cls.model_fields else section for key, section in value.items()
+            }
+        return value
+
+
+class CheckpointSettings(BaseModel):
+    """Which checkpoint store is used; the other keys are its own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    store: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Workspace(Strict):
+    """The whole of harness.toml."""
+
+    home: str | None = None
+    device: str = "auto"
+    trackers: tuple[str, ...] = ()
+    checkpoints: CheckpointSettings = CheckpointSettings()
+
+
+class Settings(BaseModel):
+    """All configuration, and the folder that relative data paths are meant from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: Path | None
+    base: Path
+    benchmarks: Mapping[str, BenchmarkSettings]
+    suites: Mapping[str, tuple[str, ...]]
+    gates: Mapping[str, Any]
+    workspace: Workspace
+
+    def suite(self, name: str) -> tuple[str, ...]:
+        """The benchmarks of a suite.
+
+        Raises:
+            UnknownName: there is no such suite.
+        """
+        if name not in self.suites:
+            raise UnknownName("suite", name, self.suites, f"suites are written in {self.file}")
+        return self.suites[name]
+
+    def source(self, benchmark: str) -> DataSource | None:
+        """Where that benchmark's data lies, if the configuration says so."""
+        settings = self.benchmarks.get(benchmark, BenchmarkSettings())
+        if settings.data is None:
+            return None
+        if isinstance(settings.data, HubData):
+            data = settings.data
+            return DataSource(
+                hub=data.hub, revision=data.revision, config=data.config, split=settings.split or data.split
+            )
+        return DataSource(path=self.base / Path(settings.data).expanduser(), split=settings.split)
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """The settings that hold in the current folder.
+
+    `benchmarks.yaml` is the one named, or that of the current folder, of the user's configuration folder, or of the
+    package; `harness.toml` is looked for beside it in the same way. `${NAME}` and `${NAME:-default}` in values are
+    taken from the environment.
+
+    Raises:
+        ConfigError: a file cannot be read, or holds an unknown key or a wrong type.
+    """
+    folders = _folders(config)
+    file = config if config is not None and config.is_file() else _first(folders, BENCHMARKS)
+    if config is not None and file is None:
+        raise ConfigError(
+            f"no such file, and no folder with a {BENCHMARKS}; give --config a file or its folder", config
+        )
+    benchmarks = Benchmarks() if file is None else read_yaml(file, Benchmarks)
+    shipped = file is not None and file == _shipped()
+    toml = _first(folders, SETTINGS)
+    return Settings(
+        file=file,
+        base=Path.cwd() if file is None or (shipped and file.parent.name == "harness") else file.parent.absolute(),
+        benchmarks=benchmarks.benchmarks,
+        suites=benchmarks.suites,
+        gates=benchmarks.gates,
+        workspace=Workspace() if toml is None else _read_toml(toml),
+    )
+
+
+def read_yaml(path: Path, model: type[Settings_]) -> Settings_:
+    """A YAML file as a pydantic model, with `${NAME:-default}` taken from the environment.
+
+    Raises:
+        ConfigError: `file:line: what is wrong (did you mean …?)`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", path) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 text ({error.reason} at byte {error.start})", path) from error
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigError(f"not valid YAML: {error.problem or error.context}", path, line) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}", path) from error
+    _refuse_repeated_keys(tree, path)
+    lines = dict(_lines(tree, ()))
+    value = {} if value is None else _expand(value, path, lines, ())
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _located(error, path, model, lines) from error
+
+
+def _read_toml(path: Path) -> Workspace:
+    try:
+        with path.open("rb") as file:
+            value = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", path) from error
+    # A TOML array is a list; strictness about tuples is meant for wrong types, not for this.
+    value = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+    try:
+        return Workspace.model_validate(_expand(value, path, {}, ()))
+    except ValidationError as error:
+        raise _located(error, path, Workspace, {}) from error
+
+
+def _folders(config: Path | None) -> list[Path]:
+    if config is not None:
+        return [config if config.is_dir() else config.parent]
+    import platformdirs
+
+    return [Path(), Path(platformdirs.user_config_dir("harness", appauthor=False)), _shipped().parent]
+
+
+def _shipped() -> Path:
+    """The configuration of the package: inside it where it was installed, at the root of a checkout."""
+    package = Path(__file__).parent
+    inside = package / BENCHMARKS
+    return inside if inside.is_file() else package.parent / BENCHMARKS
+
+
+def _first(folders: Sequence[Path], name: str) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _expand(value: Any, path: Path, lines: Mapping[tuple[Any, ...], int], at: tuple[Any, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, path, lines, (*at, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, path, lines, (*at, index)) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = os.environ.get(name) or default
+        if found is None:
+            raise ConfigError(
+                f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}",
+                path,
+                lines.get(at),
+            )
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _lines(node: yaml.Node | None, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """The line of every value, by its path in the document; a key's own line for what is under it."""
+    if node is None:
+        return
+    if not at:
+        yield (), node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*at, key.value), key.start_mark.line + 1
+            yield from _lines(value, (*at, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*at, index), value.start_mark.line + 1
+            yield from _lines(value, (*at, index))
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
+    """YAML forbids a key twice; the parser would let the last one win in silence."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise ConfigError(f"the key {key.value!r} stands here and in line {seen[key.value]}", path, line)
+            seen[key.value] = line
+            _refuse_repeated_keys(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, path)
+
+
+def _located(
+    error: ValidationError, path: Path, model: type[BaseModel], lines: Mapping[tuple[Any, ...], int]
+) -> ConfigError:
+    """The first error, the deepest where a union gave several, at its place in the file."""
+    details = max(error.errors(), key=lambda item: len(_known_path(item["loc"], lines)))
+    place = _known_path(details["loc"], lines)
+    line = lines.get(place)
+    where = ".".join(map(str, place))
+    if details["type"] == "extra_forbidden":
+        key = str(details["loc"][-1])
+        known = _keys(model, details["loc"][:-1])
+        matches = near(key, known)
+        tail = f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(sorted(known))}"
+        return ConfigError(f"unknown key {key!r} ({tail})", path, line)
+    if details["type"] == "missing":
+        return ConfigError(f"{details['loc'][-1]!r} is missing" + (f" in {where!r}" if where else ""), path, line)
+    got = details["input"]
+    message = details["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return ConfigError(f"{where}: {message}" + (f", not {got!r}" if not isinstance(got, dict) else ""), path, line)
+
+
+def _known_path(location: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> tuple[Any, ...]:
+    """A validation error's location without the names of models and types that a union adds to it."""
+    place: tuple[Any, ...] = ()
+    for part in location:
+        if (*place, part) in lines or not lines:
+            place = (*place, part)
+    return place
+
+
+def _keys(model: type[BaseModel], location: Sequence[Any]) -> set[str]:
+    """The keys that the section at a location may have."""
+    current: Any = model
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            if part in current.model_fields:
+                current = current.model_fields[part].annotation
+            elif isinstance(part, str) and part == current.__name__:
+                continue
+        current = _model_in(current, str(part)) or current
+    return set(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else set()
+
+
+def _model_in(annotation: Any, name: str) -> type[BaseModel] | None:
+    """The model inside an annotation such as `dict[str, Model]` or `str | Model`, by preference the one so named."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [_model_in(argument, name) for argument in getattr(annotation, "__args__", ())]
+    models = [model for model in inner if model is not None]
+    return next((model for model in models if model.__name__ == name), models[0] if models else None)

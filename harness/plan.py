@@ -1,0 +1,319 @@
+"""Settings and Catalog to a frozen, hashed Plan: what will run, on which model and which data."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import msgspec
+
+from harness.config import Settings
+from harness.errors import ConfigError, DataError, HarnessError, ImageError, PluginError, UnknownName, UsageError
+from harness.host import Catalog, Listing, say
+from harness.protocols import Benchmark, CheckpointStore, ModelPlugin, ModelSpec
+from harness.types import DataSource, ImageRef, Json, Request, Sample
+
+IMAGE_MODES = ("real", "none", "shuffled")
+_OPTION = re.compile(r"[a-z][a-z0-9_]*=", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model as the user named it, and what its plugin made of it.
+
+    Attributes:
+        text: the whole name, `PLUGIN:REF[,key=value…]`.
+        image: which pictures it is shown: its own ("real"), "none", or another sample's ("shuffled").
+    """
+
+    text: str
+    plugin: str
+    image: str
+    spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class MetricChoice:
+    """A metric and which of its scores are wanted, in order."""
+
+    listing: Listing
+    scores: tuple[str, ...]
+    options: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A benchmark with its data, prompts, scoring rules and metrics all chosen."""
+
+    name: str
+    benchmark: Benchmark
+    data: DataSource
+    profile: str
+    protocol: str
+    metrics: tuple[MetricChoice, ...]
+
+    def samples(self) -> Iterator[Sample]:
+        """All samples in the benchmark's order.
+
+        Raises:
+            DataError: the data is absent or malformed.
+        """
+        try:
+            yield from self.benchmark.samples(self.data)
+        except HarnessError:
+            raise
+        except Exception as error:
+            raise PluginError(f"benchmark {self.name!r} failed to read {self.data}: {say(error)}") from error
+
+    def digest(self) -> str:
+        """The hash of all samples' content, pictures apart: what a run calls its data digest."""
+        content = hashlib.sha256()
+        for sample in self.samples():
+            content.update(encode_sample(sample))
+        return content.hexdigest()
+
+    def request(self, sample: Sample) -> Request:
+        """What a model is shown of the sample under the chosen profile."""
+        return self.benchmark.request(sample, self.profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will run. Two plans of one `id` have the same predictions.
+
+    Attributes:
+        id: the hash of `identity`; the run's name.
+        identity: everything that the predictions depend on.
+        n: samples that will be asked.
+        pictures: the pictures that `image=shuffled` deals out: picture name -> another sample's picture.
+    """
+
+    id: str
+    model: ModelChoice
+    task: Task
+    identity: Mapping[str, Json]
+    n: int
+    batch: int
+    device: str
+    pictures: Mapping[str, ImageRef]
+
+    def samples(self) -> Iterator[tuple[int, Sample]]:
+        """The samples that will be asked, with their places in the benchmark's order."""
+        return enumerate(islice(self.task.samples(), self.n))
+
+    def request(self, sample: Sample) -> Request:
+        """What the model is shown: the benchmark's request, with the pictures of the model's image mode."""
+        request = self.task.request(sample)
+        if self.model.image == "none":
+            return replace(request, images=())
+        if self.model.image == "shuffled":
+            return replace(request, images=tuple(self.pictures[image.name] for image in request.images))
+        return request
+
+
+def choose_model(text: str, catalog: Catalog, checkpoints: CheckpointStore) -> ModelChoice:
+    """Read `PLUGIN:REF[,key=value…]` and let the plugin find the model; loads no weights.
+
+    Raises:
+        UsageError: the text is malformed, or an option is unknown.
+        UnknownName: there is no such plugin.
+        CheckpointError: there is no such checkpoint.
+    """
+    name, colon, rest = text.partition(":")
+    if not colon or not name or not rest:
+        if name in catalog.all("model"):
+            raise UsageError(f"model {text!r} lacks its reference: write {name}:REF, such as {name}:latest")
+        catalog.find("model", name or text)
+    listing = catalog.find("model", name)
+    ref, options = _options(rest, text)
+    image = options.pop("image", "real")
+    if image not in IMAGE_MODES:
+        raise UnknownName("value of image=", image, IMAGE_MODES)
+    plugin: ModelPlugin = listing.load()
+    try:
+        spec = plugin.resolve(ref, options, checkpoints)
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise PluginError(f"model plugin {name!r} could not resolve {text!r}: {say(error)}") from error
+    return ModelChoice(text, name, image, spec)
+
+
+def _options(rest: str, text: str) -> tuple[str, dict[str, str]]:
+    """Split `REF,key=value,…`; a comma that no `key=` follows belongs to what stands before it."""
+    parts: list[str] = []
+    for part in rest.split(","):
+        if parts and not _OPTION.match(part):
+            parts[-1] += "," + part
+        else:
+            parts.append(part)
+    options: dict[str, str] = {}
+    for part in parts[1:]:
+        key, _, value = part.partition("=")
+        if key in options:
+            raise UsageError(f"model {text!r}: the option {key!r} is given twice")
+        options[key] = value
+    return parts[0], options
+
+
+def choose_task(
+    name: str,
+    catalog: Catalog,
+    settings: Settings,
+    *,
+    data: DataSource | None = None,
+    profile: str | None = None,
+    protocol: str | None = None,
+) -> Task:
+    """A benchmark with everything chosen: by the arguments, else the settings, else the benchmark's defaults.
+
+    Raises:
+        UnknownName: there is no such benchmark, profile, protocol or metric.
+        ConfigError: nothing says where its data lies.
+    """
+    benchmark: Benchmark = catalog.find("benchmark", name).load()
+    info = benchmark.info
+    section = settings.benchmarks.get(name)
+    configured = settings.source(name)
+    if data is not None and data.split is None and configured is not None:
+        data = replace(data, split=configured.split)
+    source = data or configured
+    if source is None:
+        raise ConfigError(
+            f"nothing says where the data of {name!r} lies: add benchmarks.{name}.data, or give --data", settings.file
+        )
+    profile = profile or (section and section.profile) or info.profiles[0]
+    protocol = protocol or (section and section.protocol) or info.protocols[0]
+    if profile not in info.profiles:
+        raise UnknownName(f"profile of {name!r}", profile, info.profiles)
+    if protocol not in info.protocols:
+        raise UnknownName(f"protocol of {name!r}", protocol, info.protocols)
+    wanted = section.metrics if section and section.metrics else None
+    metrics = choose_metrics(catalog, info.metrics, wanted)
+    return Task(name, benchmark, source, profile, protocol, metrics)
+
+
+def choose_metrics(
+    catalog: Catalog, defaults: Sequence[str], wanted: Sequence[str | Mapping[str, Mapping[str, Json]]] | None
+) -> tuple[MetricChoice, ...]:
+    """The metrics that give the wanted scores; all scores of the defaults where nothing is wanted.
+
+    A score that several metrics give, such as an accuracy, is taken from the one among the benchmark's defaults.
+
+    Raises:
+        UnknownName: no metric gives such a score.
+        UsageError: several metrics give it, and none is a default.
+    """
+    listings = catalog.all("metric")
+    if wanted is None:
+        chosen = [catalog.find("metric", name) for name in defaults]
+        return tuple(MetricChoice(listing, _gives(listing), {}) for listing in chosen)
+    found: dict[str, tuple[list[str], dict[str, Json]]] = {}
+    for item in wanted:
+        score, options = (item, {}) if isinstance(item, str) else next(iter(item.items()))
+        givers = [name for name, listing in listings.items() if score in (name, *_gives(listing))]
+        if not givers:
+            known = {other for listing in listings.values() for other in _gives(listing)}
+            raise UnknownName("metric", score, known)
+        preferred = [name for name in givers if name in defaults] or givers
+        if len(preferred) > 1:
+            raise UsageError(f"the score {score!r} is given by several metrics; write one of: {', '.join(preferred)}")
+        scores, merged = found.setdefault(preferred[0], ([], {}))
+        scores += _gives(listings[score]) if score == preferred[0] else [score]
+        merged.update(options)
+    return tuple(
+        MetricChoice(listings[name], tuple(dict.fromkeys(scores)), options) for name, (scores, options) in found.items()
+    )
+
+
+def _gives(listing: Listing) -> tuple[str, ...]:
+    return listing.entry.provides or (listing.entry.name,)
+
+
+def make_plan(
+    model: ModelChoice,
+    task: Task,
+    *,
+    limit: int | None,
+    batch: int,
+    seed: int,
+    device: str,
+    hash_image: Callable[[ImageRef], str],
+) -> Plan:
+    """Read the benchmark's samples once and hash all that the predictions will depend on.
+
+    `hash_image` gives a picture's content digest and raises ImageError where it cannot; such a picture is part of
+    the identity as unreadable, and will be a Failure when it is asked about.
+
+    Raises:
+        DataError: the data is absent, malformed, empty, or has an id twice.
+    """
+    content, prompts, images = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+    seen: set[str] = set()
+    deck: dict[str, ImageRef] = {}
+    hashes: dict[str, str] = {}
+    total = 0
+    for sample in task.samples():
+        if sample.id in seen:
+            raise DataError(f"{task.data}: the sample id {sample.id!r} occurs twice")
+        seen.add(sample.id)
+        content.update(encode_sample(sample))
+        total += 1
+        if limit is not None and total > limit:
+            continue
+        request = task.request(sample)
+        prompts.update(msgspec.json.encode((request.prompt, request.generation)))
+        if model.image == "none":
+            continue
+        for image in request.images:
+            deck[image.name] = image
+            if image.name not in hashes:
+                hashes[image.name] = _hash_or_say(image, hash_image)
+            images.update(hashes[image.name].encode())
+    if total == 0:
+        raise DataError(f"{task.data}: benchmark {task.name!r} found no samples there")
+    n = total if limit is None else min(limit, total)
+    identity: dict[str, Json] = {
+        "model": {"plugin": model.plugin, "fingerprint": model.spec.fingerprint, "image": model.image},
+        "benchmark": {"name": task.name, "version": task.benchmark.info.version, "profile": task.profile},
+        "data_digest": content.hexdigest(),
+        "prompt_digest": prompts.hexdigest(),
+        "image_digest": images.hexdigest() if model.image != "none" else None,
+        "limit": n if n < total else None,
+        "batch": batch,
+        "seed": seed,
+    }
+    digest = hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()
+    pictures = _deal(deck, seed) if model.image == "shuffled" else {}
+    return Plan(digest[:12], model, task, identity, n, batch, device, pictures)
+
+
+def encode_sample(sample: Sample) -> bytes:
+    """A sample's content as JSON, without where its pictures lie."""
+    return msgspec.json.encode(
+        (sample.id, sample.question, sample.references, sample.group, sample.facts), order="sorted"
+    )
+
+
+def decode_sample(content: bytes) -> Sample:
+    """The sample that `encode_sample` wrote; it has no pictures."""
+    id_, question, references, group, facts = msgspec.json.decode(content)
+    return Sample(id_, (), question, tuple(references), group, facts)
+
+
+def _hash_or_say(image: ImageRef, hash_image: Callable[[ImageRef], str]) -> str:
+    try:
+        return hash_image(image)
+    except ImageError:
+        return "unreadable"
+
+
+def _deal(deck: Mapping[str, ImageRef], seed: int) -> dict[str, ImageRef]:
+    """Every picture's stand-in: a rotation of a seeded shuffle, so that none stands for itself (given two or more)."""
+    names = sorted(deck)
+    random.Random(seed).shuffle(names)
+    return {name: deck[other] for name, other in zip(names, names[1:] + names[:1], strict=True)}

@@ -1,0 +1,239 @@
+"""What a plugin's objects must be able to do. Structural: nothing here needs to be inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.types import (
+    AliasMove,
+    DataSource,
+    Failure,
+    Json,
+    Measured,
+    Output,
+    Pair,
+    Prediction,
+    Request,
+    Sample,
+    Version,
+)
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkInfo:
+    """What the host must know of a benchmark.
+
+    Attributes:
+        version: changes whenever samples, prompts or parsing change.
+        metrics: catalog names of the metrics that score it; the first score of the first is the main figure.
+        profiles: named prompt and generation settings, the default first.
+        protocols: named scoring rules, the default first.
+        split: the split that is evaluated where none is configured.
+    """
+
+    version: str
+    metrics: tuple[str, ...]
+    profiles: tuple[str, ...]
+    protocols: tuple[str, ...]
+    split: str
+
+
+class Benchmark(Protocol):
+    """A dataset's columns, prompts and answer parsing."""
+
+    @property
+    def info(self) -> BenchmarkInfo: ...
+
+    def samples(self, data: DataSource) -> Iterable[Sample]:
+        """All samples in a fixed order; pictures stay unread.
+
+        Raises:
+            DataError: names the file and what is wrong with it.
+        """
+
+    def request(self, sample: Sample, profile: str) -> Request:
+        """What the model is shown of a sample."""
+
+    def parse(self, text: str, profile: str) -> str:
+        """The answer in what a model said."""
+
+
+class Preparer(Protocol):
+    """A request's way to tensors, on the CPU, on worker threads."""
+
+    def prepare(self, request: Request) -> Any:
+        """One request, made ready: picklable. What it raises is this sample's failure alone."""
+
+    def collate(self, prepared: Sequence[Any]) -> Any:
+        """Several prepared requests as one batch."""
+
+
+class LoadedModel(Protocol):
+    """A model that is ready to answer."""
+
+    def generate(self, batch: Any) -> Sequence[Output | Failure]:
+        """One result a request of the batch, in its order."""
+
+    def close(self) -> None:
+        """Give back what the model holds."""
+
+
+class ModelSpec(Protocol):
+    """A model before its weights are loaded; picklable.
+
+    A `fingerprint` names everything that its answers depend on: weights, processor, options, dtype.
+    `version` and `digest` are those of its checkpoint, where it has one.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def version(self) -> str | None: ...
+    @property
+    def digest(self) -> str | None: ...
+
+    def preparer(self) -> Preparer: ...
+
+    def load(self, device: str) -> LoadedModel: ...
+
+
+class Resolved(Protocol):
+    """A checkpoint that was found; its files are touched only by `checkout`."""
+
+    @property
+    def version(self) -> str | None: ...
+    @property
+    def digest(self) -> str: ...
+
+    def checkout(self) -> Path:
+        """A folder with the checkpoint's files, all of them verified; not to be written to.
+
+        Raises:
+            IntegrityError: a file is not what was published.
+        """
+
+
+class CheckpointStore(Protocol):
+    """Keeps checkpoints. Aliases move, versions never change."""
+
+    def publish(
+        self,
+        directory: Path,
+        name: str,
+        type: str = "model",
+        aliases: Sequence[str] = (),
+        metadata: Mapping[str, Json] | None = None,
+        parents: Sequence[str] = (),
+    ) -> Version:
+        """A new version with the folder's files, or the newest one again if its files are equal.
+
+        `latest` moves to it, and so do the given aliases.
+        """
+
+    def resolve(self, name: str, ref: str) -> Resolved:
+        """`ref` is `vN`, an alias, or a folder's path (which starts with `.`, `/` or `~`)."""
+
+    def get(self, name: str, ref: str) -> Version:
+        """What is known of a version, its files apart."""
+
+    def alias(self, name: str, alias: str, ref: str, reason: str = "") -> Version:
+        """Move an alias to a version."""
+
+    def history(self, name: str) -> Sequence[AliasMove]:
+        """All moves of a name's aliases, newest first."""
+
+    def names(self) -> Sequence[str]: ...
+
+    def versions(self, name: str) -> Sequence[Version]:
+        """All versions of a name, newest first."""
+
+
+class ModelPlugin(Protocol):
+    """Turns the part of `PLUGIN:REF,key=value` after the first colon into a model."""
+
+    def resolve(self, ref: str, options: Mapping[str, str], checkpoints: CheckpointStore) -> ModelSpec:
+        """Find the model; load no weights.
+
+        Raises:
+            CheckpointError: there is no such model.
+            UsageError: an option is unknown or malformed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class MetricInfo:
+    """What the host must know of a metric.
+
+    Attributes:
+        unit: "fraction", "tokens", "seconds", "points" …
+        higher_is_better: None where neither direction is.
+        needs: names of checks (see `Check`) that must pass where it is computed.
+        corpus: whether a sample's share depends on which others are scored with it, so that the score of a part
+            of the benchmark cannot be compared with that of the whole.
+    """
+
+    unit: str
+    higher_is_better: bool | None
+    needs: tuple[str, ...] = ()
+    corpus: bool = False
+
+
+class Metric(Protocol):
+    """A formula over samples and their answers; pure. Options are its constructor's keyword arguments."""
+
+    @property
+    def info(self) -> Mapping[str, MetricInfo]:
+        """One a score that it gives."""
+
+    def compute(self, pairs: Iterable[Pair], protocol: str) -> Mapping[str, Measured]:
+        """Scores by name. `pairs` may be iterated several times."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How a check ended; `hint` is the next step where it is not ok.
+
+    A check that is not `required` describes something that the harness works without.
+    """
+
+    ok: bool
+    detail: str
+    hint: str = ""
+    required: bool = False
+
+
+class Check(Protocol):
+    """One line of `harness doctor`."""
+
+    def run(self) -> CheckResult: ...
+
+
+Sink = Callable[[Sequence[Prediction]], None]
+"""Takes the predictions of one finished batch, and commits them before it returns."""
+
+
+Batch = Sequence[tuple[int, Sample]]
+"""Samples that are answered and committed together, each with its place in the benchmark's order."""
+
+
+class Engine(Protocol):
+    """Where a plan runs."""
+
+    def run(self, plan: Plan, batches: Iterable[Batch], sink: Sink) -> None:
+        """Answer the batches, in any order; each goes into the sink once, whole, from the calling process."""
+
+    def close(self) -> None:
+        """Give back what was kept from one run for the next, such as a loaded model."""
+
+
+class Tracker(Protocol):
+    """Who is told of a run."""
+
+    def run_finished(self, run: Mapping[str, Json]) -> None:
+        """`run` is the run's document, as `--json` prints it."""

@@ -1,0 +1,61 @@
+"""A scored run as the one JSON document that `--json` prints and that trackers are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from harness.store import Run, RunStore
+from harness.types import Json, Score
+
+
+def run_document(store: RunStore, run: Run, protocol: str) -> dict[str, Json]:
+    """The run with its scores under a protocol. Accuracies are fractions; other scores keep their own scale."""
+    scores, unscored = store.scores(run, protocol)
+    failures = store.failures(run)
+    answered = len(store.answered(run)) - sum(count for count, _ in failures.values())
+    identity = run.identity
+    return {
+        "run": run.id,
+        "model": {"ref": run.model, "version": run.version, "digest": run.digest},
+        "benchmark": {
+            "name": run.benchmark,
+            "version": identity["benchmark"]["version"],
+            "data": run.facts["data"],
+            "data_digest": identity["data_digest"],
+            "profile": identity["benchmark"]["profile"],
+            "protocol": protocol,
+        },
+        "status": run.status,
+        "limit": identity["limit"],
+        "n": run.n,
+        "coverage": answered / run.n,
+        "failures": {kind: count for kind, (count, _) in failures.items()},
+        "failure_examples": {kind: message for kind, (_, message) in failures.items()},
+        "scores": {name: _score(score) for name, score in scores.items()},
+        "unscored": unscored,
+        "usage": _usage(store, run),
+        "created": run.created,
+        "finished": run.finished,
+    }
+
+
+def _score(score: Score) -> dict[str, Json]:
+    """A score without its empty parts: a breakdown's parts have no breakdowns, and few scores have notes."""
+    document: dict[str, Json] = msgspec.to_builtins(score)
+    by: Mapping[str, Mapping[str, Score]] = score.by
+    if by:
+        document["by"] = {name: {key: _score(part) for key, part in parts.items()} for name, parts in by.items()}
+    else:
+        del document["by"]
+    if not score.note:
+        del document["note"]
+    return document
+
+
+def _usage(store: RunStore, run: Run) -> dict[str, Json]:
+    usage: dict[str, Json] = msgspec.to_builtins(store.spent(run))
+    usage["seconds"] = run.seconds
+    usage["samples_per_second"] = run.n / run.seconds if run.seconds else None
+    return usage

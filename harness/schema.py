@@ -1,0 +1,130 @@
+"""The tables of the workspace database.
+
+Each script takes the database one version further; a script that was released is never edited.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_VERSION_1: Final = """
+CREATE TABLE checkpoints (
+    name TEXT PRIMARY KEY,
+    type TEXT NOT NULL,
+    next INTEGER NOT NULL              -- the number of the next version: never given twice, whatever is deleted
+) WITHOUT ROWID;
+
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL REFERENCES checkpoints (name),
+    number INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    created TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    parents TEXT NOT NULL,
+    UNIQUE (name, number)
+);
+CREATE INDEX versions_by_digest ON versions (digest);
+
+CREATE TABLE version_files (
+    version INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    md5 TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (version, path)
+) WITHOUT ROWID;
+CREATE INDEX version_files_by_content ON version_files (sha256);
+
+CREATE TABLE aliases (
+    name TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (name, alias),
+    FOREIGN KEY (name, number) REFERENCES versions (name, number)
+) WITHOUT ROWID;
+
+CREATE TABLE alias_moves (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL REFERENCES checkpoints (name),
+    alias TEXT NOT NULL,
+    before INTEGER,
+    after INTEGER,
+    moved TEXT NOT NULL,
+    who TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX alias_moves_by_name ON alias_moves (name, id);
+
+CREATE TABLE runs (
+    key INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,           -- the hash of its plan
+    model TEXT NOT NULL,
+    version TEXT,
+    digest TEXT,
+    benchmark TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    status TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    seconds REAL NOT NULL DEFAULT 0,
+    created TEXT NOT NULL,
+    finished TEXT
+);
+
+CREATE TABLE samples (
+    data TEXT NOT NULL,                -- the digest of the data that they belong to
+    position INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (data, position)
+) WITHOUT ROWID;
+
+CREATE TABLE predictions (
+    run INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    sample TEXT NOT NULL,
+    text TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    visual_tokens INTEGER NOT NULL,
+    full_visual_tokens INTEGER NOT NULL,
+    generated_tokens INTEGER NOT NULL,
+    failure TEXT,                      -- its kind; NULL where there is an answer
+    message TEXT,
+    PRIMARY KEY (run, position)
+) WITHOUT ROWID;
+
+-- What may differ between two equal runs lies apart from what may not.
+CREATE TABLE timings (
+    run INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (run, position)
+) WITHOUT ROWID;
+
+CREATE TABLE traces (
+    run INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    trace TEXT NOT NULL,
+    PRIMARY KEY (run, position)
+) WITHOUT ROWID;
+
+CREATE TABLE scores (
+    run INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    protocol TEXT NOT NULL,
+    name TEXT NOT NULL,
+    place INTEGER NOT NULL,            -- their order, the main figure first
+    score TEXT,                        -- NULL where it could not be scored, for the reason given
+    reason TEXT,
+    per_sample BLOB,                   -- float64, one an answered sample
+    PRIMARY KEY (run, protocol, name)
+) WITHOUT ROWID;
+
+CREATE TABLE files (
+    path TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    changed INTEGER NOT NULL,          -- nanoseconds
+    sha256 TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1,)

@@ -1,0 +1,160 @@
+"""Stored predictions to scores; needs no model, no device and no pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.errors import HarnessError, PluginError
+from harness.host import Catalog, say
+from harness.plan import MetricChoice
+from harness.protocols import Check, CheckResult, Metric
+from harness.stats import FloatArray, IntArray, Interval, cluster_codes, clustered_bootstrap, clustered_mean
+from harness.types import Measured, Pair, Score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What scoring gave.
+
+    Attributes:
+        scores: name -> score.
+        per_sample: name -> [n] value an answered sample, for the scores that have them.
+        unscored: name -> why there is no such score; it is not zero.
+    """
+
+    scores: Mapping[str, Score]
+    per_sample: Mapping[str, FloatArray]
+    unscored: Mapping[str, str]
+
+
+def score(
+    pairs: Iterable[Pair],
+    metrics: Iterable[MetricChoice],
+    protocol: str,
+    *,
+    unmet: Mapping[str, str],
+    limited: str = "",
+) -> Scored:
+    """Compute the chosen metrics; one that fails leaves the others alone.
+
+    Args:
+        pairs: answered samples; may be iterated several times.
+        unmet: score -> why what it needs is not here, as `unmet_needs` found beforehand.
+        limited: how the run was limited; put on every score that this makes incomparable.
+    """
+    scores: dict[str, Score] = {}
+    per_sample: dict[str, FloatArray] = {}
+    unscored: dict[str, str] = dict(unmet)
+    clusters = cluster_codes([pair.sample.group for pair in pairs])
+    for choice in metrics:
+        wanted = [name for name in choice.scores if name not in unmet]
+        if not wanted:
+            continue
+        if clusters.size == 0:
+            unscored.update(dict.fromkeys(wanted, "no sample was answered"))
+            continue
+        try:
+            metric: Metric = choice.listing.load(**choice.options)
+            measured = _compute(metric, choice, pairs, protocol, clusters.size)
+            for name in wanted:
+                if name not in measured:
+                    unscored[name] = "the metric gave no such score"
+                    continue
+                reason = _why_not(measured[name])
+                if reason:
+                    unscored[name] = reason
+                    continue
+                note = f"not comparable: {limited}" if limited and metric.info[name].corpus else ""
+                scores[name] = _with_uncertainty(measured[name], clusters, note)
+                values = measured[name].per_sample
+                if values is not None:
+                    per_sample[name] = np.asarray(values, dtype=np.float64)
+        except Exception as error:  # noqa: BLE001 - whatever a metric raises, the other metrics go on
+            reason = str(error) if isinstance(error, HarnessError) else say(error)
+            unscored.update({name: reason for name in wanted if name not in scores})
+    return Scored(scores, per_sample, unscored)
+
+
+def unmet_needs(metrics: Iterable[MetricChoice], catalog: Catalog) -> dict[str, str]:
+    """What can be known before a run: score -> why it cannot be computed on this machine.
+
+    Raises:
+        PluginError: a metric needs a check that no plugin brings.
+    """
+    results: dict[str, CheckResult] = {}
+    unmet: dict[str, str] = {}
+    for choice in metrics:
+        info = choice.listing.load(**choice.options).info
+        for name in choice.scores:
+            for need in info[name].needs if name in info else ():
+                if need not in results:
+                    check: Check = catalog.find("check", need).load()
+                    results[need] = check.run()
+                if not results[need].ok:
+                    unmet[name] = f"needs {need}: {results[need].detail}; {results[need].hint}"
+    return unmet
+
+
+def _compute(
+    metric: Metric, choice: MetricChoice, pairs: Iterable[Pair], protocol: str, n: int
+) -> Mapping[str, Measured]:
+    measured = metric.compute(pairs, protocol)
+    for name, item in measured.items():
+        arrays = {"per_sample": item.per_sample, "statistics": item.statistics}
+        lengths = {what: len(array) for what, array in arrays.items() if array is not None}
+        lengths |= {f"labels[{key!r}]": len(labels) for key, labels in item.labels.items()}
+        for what, length in lengths.items():
+            if length != n:
+                place = f"metric {choice.listing.entry.name!r} of plugin {choice.listing.plugin.name!r}"
+                raise PluginError(f"{place}: {what} of {name!r} has {length} rows for {n} pairs")
+    return measured
+
+
+def _why_not(measured: Measured) -> str:
+    if measured.value is None:
+        return measured.incomparable or "nothing to score"
+    return "" if math.isfinite(measured.value) else f"the metric gave {measured.value}"
+
+
+def _with_uncertainty(measured: Measured, clusters: IntArray, note: str) -> Score:
+    everything = np.ones(clusters.size, dtype=bool)
+    whole = _score(measured, clusters, everything, measured.value)
+    by: dict[str, dict[str, Score]] = {}
+    for breakdown, labels in measured.labels.items():
+        keys = np.array(["" if label is None else label for label in labels], dtype=object)
+        parts = {str(key): _score(measured, clusters, keys == key, None) for key in sorted(set(keys) - {""})}
+        by[breakdown] = {key: part for key, part in parts.items() if part is not None}
+    assert whole is not None
+    return replace(whole, by=by, note="; ".join(filter(None, [measured.incomparable, note])))
+
+
+def _score(
+    measured: Measured, clusters: IntArray, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], value: float | None
+) -> Score | None:
+    """The score of a part of the samples; the metric's own value where it is given."""
+    interval: Interval | None = None
+    if measured.statistics is not None and measured.reduce is not None:
+        statistics = np.asarray(measured.statistics, dtype=np.float64)[chosen]
+        members = clusters[chosen]
+        if value is None:
+            value = float(measured.reduce(statistics.sum(axis=0)))
+        interval = clustered_bootstrap(statistics, measured.reduce, members)
+    elif measured.per_sample is not None:
+        values = np.asarray(measured.per_sample, dtype=np.float64)
+        chosen = chosen & np.isfinite(values)
+        members = clusters[chosen]
+        if members.size and value is None:
+            value = float(values[chosen].mean())
+        interval = clustered_mean(values[chosen], members) if members.size else None
+    else:
+        members = clusters[chosen]
+    if value is None or not math.isfinite(value):
+        return None
+    count = int(np.unique(members).size)
+    if interval is None:
+        return Score(value, int(members.size), count)
+    return Score(value, int(members.size), count, interval.stderr, interval.low, interval.high)

@@ -1,0 +1,290 @@
+"""The workspace's runs: what was asked, what was answered, how it was scored. One SQLite file.
+
+`runs` holds a plan's identity and its state; `samples` what was asked, once for all runs on the same data;
+`predictions` the raw answers, committed batch by batch; `timings` and `traces` what may differ between two equal runs;
+`scores` the results, by scoring rules; `files` the digests of pictures, so that unchanged files are read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from harness.database import Database
+from harness.digests import file_sha256
+from harness.errors import ImageError, UnknownName
+from harness.plan import Plan, decode_sample, encode_sample
+from harness.types import Failure, FileImage, ImageRef, Json, Output, Prediction, Sample, Score, Trace, Usage
+
+RUNNING = "running"
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A stored run.
+
+    Attributes:
+        key: its row; the other tables refer to it.
+        id: the hash of its plan.
+        model: the model as it was named, `version` and `digest` those of its checkpoint.
+        identity: the plan's identity.
+        facts: data, profile, versions, hardware and command line: what reproducing it needs.
+        n: samples to answer.
+        seconds: time spent on them, over all resumptions.
+    """
+
+    key: int
+    id: str
+    model: str
+    version: str | None
+    digest: str | None
+    benchmark: str
+    identity: Mapping[str, Json]
+    facts: Mapping[str, Json]
+    status: str
+    n: int
+    seconds: float
+    created: str
+    finished: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run's answered samples cost on average; None where there is nothing to average."""
+
+    prompt_tokens_mean: float | None
+    visual_tokens_mean: float | None
+    full_visual_tokens_mean: float | None
+    generated_tokens_mean: float | None
+    kept_fraction: float | None
+    device_seconds: float
+
+
+class RunStore:
+    """Reads and writes runs in the workspace database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, plan: Plan, facts: Mapping[str, Json]) -> Run:
+        """The stored run of a plan: a new one, or the one that is there."""
+        spec = plan.model.spec
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO runs"
+                " (id, model, version, digest, benchmark, identity, facts, status, n, created)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    plan.id, plan.model.text, spec.version, spec.digest, plan.task.name, _json(plan.identity),
+                    _json(facts), RUNNING, plan.n, _now(),
+                ),
+            )  # fmt: skip
+        return self.get(plan.id)
+
+    def keep_samples(self, run: Run, plan: Plan) -> None:
+        """Store what is asked, so that scores and reports need the benchmark's files no more."""
+        data = run.identity["data_digest"]
+        with self._database.transaction() as connection:
+            (stored,) = connection.execute("SELECT count(*) FROM samples WHERE data = ?", (data,)).fetchone()
+            if stored < run.n:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO samples (data, position, content) VALUES (?, ?, ?)",
+                    ((data, position, encode_sample(sample)) for position, sample in plan.samples()),
+                )
+
+    def get(self, id: str) -> Run:
+        """The run of that id, or of the only id that starts so.
+
+        Raises:
+            UnknownName: there is none, or there are several.
+        """
+        found = [run for run in self.runs() if run.id == id] or [run for run in self.runs() if run.id.startswith(id)]
+        if len(found) != 1:
+            hint = (
+                f"several runs start so: {', '.join(run.id for run in found)}" if found else "see `harness list runs`"
+            )
+            raise UnknownName("run", id, [run.id for run in self.runs()], hint)
+        return found[0]
+
+    def runs(self) -> list[Run]:
+        """All runs, newest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT * FROM runs ORDER BY key DESC").fetchall()
+        return [_run(row) for row in rows]
+
+    def answered(self, run: Run) -> set[int]:
+        """Positions that have a prediction."""
+        return self._positions(run, "SELECT position FROM predictions WHERE run = ?")
+
+    def failed(self, run: Run) -> set[int]:
+        """Positions whose prediction is a failure."""
+        return self._positions(run, "SELECT position FROM predictions WHERE run = ? AND failure IS NOT NULL")
+
+    def _positions(self, run: Run, query: str) -> set[int]:
+        with self._database.reading() as connection:
+            return {position for (position,) in connection.execute(query, (run.key,))}
+
+    def add(self, run: Run, predictions: Sequence[Prediction], seconds: float) -> None:
+        """Commit one batch's predictions, and the time that they took; scores made without them are void."""
+        answers: list[tuple[Json, ...]] = []
+        timings, traces = [], []
+        for item in predictions:
+            result = item.result
+            if isinstance(result, Failure):
+                answers.append((run.key, item.position, item.sample_id, "", 0, 0, 0, 0, result.kind, result.message))
+                continue
+            usage = result.usage
+            answers.append((
+                run.key, item.position, item.sample_id, _storable(result.text), usage.prompt_tokens,
+                usage.visual_tokens, usage.full_visual_tokens, usage.generated_tokens, None, None,
+            ))  # fmt: skip
+            timings.append((run.key, item.position, usage.seconds))
+            if result.trace is not None:
+                traces.append((run.key, item.position, _json(result.trace)))
+        with self._database.transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", answers)
+            connection.executemany("INSERT OR REPLACE INTO timings VALUES (?, ?, ?)", timings)
+            connection.executemany("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", traces)
+            connection.execute("UPDATE runs SET seconds = seconds + ? WHERE key = ?", (seconds, run.key))
+            connection.execute("DELETE FROM scores WHERE run = ?", (run.key,))
+
+    def finish(self, run: Run) -> Run:
+        """Mark a run complete."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE runs SET status = ?, finished = ? WHERE key = ? AND status != ?",
+                (COMPLETE, _now(), run.key, COMPLETE),
+            )
+        return self.get(run.id)
+
+    def predictions(self, run: Run) -> Iterator[tuple[Sample, Prediction]]:
+        """All predictions with their samples (without pictures), in the benchmark's order."""
+        query = """
+            SELECT s.content, p.position, p.sample, p.text, p.prompt_tokens, p.visual_tokens, p.full_visual_tokens,
+                   p.generated_tokens, coalesce(t.seconds, 0), p.failure, p.message, r.trace
+            FROM predictions p
+            JOIN samples s ON s.data = ? AND s.position = p.position
+            LEFT JOIN timings t ON t.run = p.run AND t.position = p.position
+            LEFT JOIN traces r ON r.run = p.run AND r.position = p.position
+            WHERE p.run = ? ORDER BY p.position"""
+        with self._database.reading() as connection:
+            for row in connection.execute(query, (run.identity["data_digest"], run.key)):
+                content, position, sample_id, text, prompt, visual, full, generated, seconds, kind, message, trace = row
+                result: Output | Failure
+                if kind is not None:
+                    result = Failure(kind, message)
+                else:
+                    usage = Usage(prompt, visual, full, generated, seconds)
+                    parsed = None if trace is None else msgspec.json.decode(trace, type=Trace)
+                    result = Output(text, usage, parsed)
+                yield decode_sample(content), Prediction(position, sample_id, result)
+
+    def failures(self, run: Run) -> dict[str, tuple[int, str]]:
+        """How many failures of each kind, and the first message of each."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT failure, count(*), message, min(position) FROM predictions"
+                " WHERE run = ? AND failure IS NOT NULL GROUP BY failure ORDER BY failure",
+                (run.key,),
+            ).fetchall()
+        return {kind: (count, message) for kind, count, message, _ in rows}
+
+    def spent(self, run: Run) -> Spent:
+        """What the answered samples cost; `kept_fraction` is the mean of visual over full visual tokens a sample."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT avg(prompt_tokens) AS prompt_tokens_mean, avg(visual_tokens) AS visual_tokens_mean,"
+                " avg(full_visual_tokens) AS full_visual_tokens_mean, avg(generated_tokens) AS generated_tokens_mean,"
+                " avg(CASE WHEN full_visual_tokens > 0 THEN 1.0 * visual_tokens / full_visual_tokens END)"
+                " AS kept_fraction FROM predictions WHERE run = ? AND failure IS NULL",
+                (run.key,),
+            ).fetchone()
+            (seconds,) = connection.execute(
+                "SELECT coalesce(sum(seconds), 0) FROM timings WHERE run = ?", (run.key,)
+            ).fetchone()
+        return Spent(**dict(row), device_seconds=seconds)
+
+    def keep_scores(
+        self, run: Run, protocol: str, scores: Mapping[str, Score], per_sample: Mapping[str, bytes],
+        unscored: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        """Replace the run's scores under a protocol."""
+        rows: list[tuple[Json, ...]] = [
+            (run.key, protocol, name, place, _json(item), None, per_sample.get(name))
+            for place, (name, item) in enumerate(scores.items())
+        ]
+        missing = [(run.key, protocol, name, len(rows), None, reason, None) for name, reason in unscored.items()]
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM scores WHERE run = ? AND protocol = ?", (run.key, protocol))
+            connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", rows + missing)
+
+    def scores(self, run: Run, protocol: str) -> tuple[dict[str, Score], dict[str, str]]:
+        """The run's scores under a protocol, and why others are missing."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT name, score, reason FROM scores WHERE run = ? AND protocol = ? ORDER BY place, name",
+                (run.key, protocol),
+            ).fetchall()
+        scores = {name: msgspec.json.decode(text, type=Score) for name, text, _ in rows if text is not None}
+        return scores, {name: reason for name, text, reason in rows if text is None}
+
+    def protocols(self, run: Run) -> list[str]:
+        """The scoring rules that the run was scored by."""
+        query = "SELECT DISTINCT protocol FROM scores WHERE run = ? ORDER BY protocol"
+        with self._database.reading() as connection:
+            return [protocol for (protocol,) in connection.execute(query, (run.key,))]
+
+    def hash_image(self, image: ImageRef) -> str:
+        """A picture's sha256. That of a file is remembered by its path, size and time of change.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        if not isinstance(image, FileImage):
+            import hashlib
+
+            return hashlib.sha256(image.read()).hexdigest()
+        try:
+            return self.hash_file(image.path)
+        except OSError as error:
+            raise ImageError(f"{image.path}: cannot be read ({error.strerror})") from error
+
+    def hash_file(self, path: Path) -> str:
+        """A file's sha256, remembered by its path, size and time of change."""
+        stat = path.stat()
+        key = str(path.absolute())
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT size, changed, sha256 FROM files WHERE path = ?", (key,)).fetchone()
+        if row is not None and row[:2] == (stat.st_size, stat.st_mtime_ns):
+            return str(row[2])
+        digest = file_sha256(path)
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (key, stat.st_size, stat.st_mtime_ns, digest)
+            )
+        return digest
+
+
+def _run(row: Mapping[str, Json]) -> Run:
+    columns = {key: row[key] for key in row.keys()}  # noqa: SIM118 - a sqlite3.Row iterates over its values
+    columns["identity"] = msgspec.json.decode(columns["identity"])
+    columns["facts"] = msgspec.json.decode(columns["facts"])
+    return Run(**columns)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
+def _storable(text: str) -> str:
+    """Text that UTF-8 can hold: a lone surrogate becomes U+FFFD."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
