@@ -1,0 +1,1 @@
+"""Makes checkpoints. Imports the promised API of `harness` and `arr_coc_model`."""

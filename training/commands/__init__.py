@@ -1,0 +1,1 @@
+"""Commands that the training package adds to `harness`."""
