@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import ConfigError, UnknownName, near
 from harness.types import DataSource
@@ -53,16 +54,6 @@ class Benchmarks(Strict):
     benchmarks: dict[str, BenchmarkSettings] = {}
     suites: dict[str, tuple[str, ...]] = {}
     gates: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_sections(cls, value: Any) -> Any:
-        """A section with nothing under it is an empty one."""
-        if isinstance(value, dict):
-            return {
-                key: {} if section is None and key in cls.model_fields else section for key, section in value.items()
-            }
-        return value
 
 
 class CheckpointSettings(BaseModel):
@@ -132,8 +123,8 @@ def load_settings(config: Path | None = None) -> Settings:
         ConfigError: a file cannot be read, or holds an unknown key or a wrong type.
     """
     folders = _folders(config)
-    file = config if config is not None and config.is_file() else _first(folders, BENCHMARKS)
-    if config is not None and file is None:
+    file = config if config is not None and not config.is_dir() else _first(folders, BENCHMARKS)
+    if config is not None and (file is None or not file.is_file()):
         raise ConfigError(
             f"no such file, and no folder with a {BENCHMARKS}; give --config a file or its folder", config
         )
@@ -172,11 +163,7 @@ def read_yaml(path: Path, model: type[Settings_]) -> Settings_:
         raise ConfigError(f"not valid YAML: {error}", path) from error
     _refuse_repeated_keys(tree, path)
     lines = dict(_lines(tree, ()))
-    value = {} if value is None else _expand(value, path, lines, ())
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise _located(error, path, model, lines) from error
+    return _validate({} if value is None else _expand(value, path, lines, ()), path, model, lines)
 
 
 def _read_toml(path: Path) -> Workspace:
@@ -185,12 +172,17 @@ def _read_toml(path: Path) -> Workspace:
             value = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", path) from error
-    # A TOML array is a list; strictness about tuples is meant for wrong types, not for this.
-    value = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+    return _validate(_expand(value, path, {}, ()), path, Workspace, {})
+
+
+def _validate(value: Any, path: Path, model: type[Settings_], lines: Mapping[tuple[Any, ...], int]) -> Settings_:
+    if isinstance(value, dict):  # a section with nothing under it is none
+        value = {key: section for key, section in value.items() if section is not None}
     try:
-        return Workspace.model_validate(_expand(value, path, {}, ()))
+        # As JSON, so that strictness about types knows of a file's few types, to which a tuple is a list.
+        return model.model_validate_json(json.dumps(value, default=str))
     except ValidationError as error:
-        raise _located(error, path, Workspace, {}) from error
+        raise _located(error, path, model, lines) from error
 
 
 def _folders(config: Path | None) -> list[Path]:

@@ -202,7 +202,7 @@ def choose_metrics(
 ) -> tuple[MetricChoice, ...]:
     """The metrics that give the wanted scores; all scores of the defaults where nothing is wanted.
 
-    A score that several metrics give, such as an accuracy, is taken from the one among the benchmark's defaults.
+    A score that several metrics give is taken from the one among the benchmark's defaults.
 
     Raises:
         UnknownName: no metric gives such a score.

@@ -18,6 +18,7 @@ from types import FrameType
 
 import click
 
+from harness.cli.plain import plain
 from harness.errors import HarnessError, PluginError, near
 
 GROUP = "harness.commands"
@@ -80,12 +81,12 @@ def run(arguments: Sequence[str]) -> int:
     try:
         if not _installed():
             raise PluginError("the harness is not installed: run `make install` in the checkout")
-        return _code(command.main(list(arguments), prog_name="harness", standalone_mode=False))
+        return _code(command.main([*arguments], prog_name="harness", standalone_mode=False))
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(str(error))}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
@@ -98,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNEXPECTED
     except Exception as error:  # noqa: BLE001 - the last resort; the report has the traceback
-        print(f"error: unexpected {type(error).__name__}: {error}\n{_report(arguments)}", file=sys.stderr)
+        print(plain(f"error: unexpected {type(error).__name__}: {error}\n{_report(arguments)}"), file=sys.stderr)
         return UNEXPECTED
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from harness.cli.output import config_option, emit_json, json_option, plain, remarks, scores_table
+from harness.cli.output import config_option, emit_json, json_option, remarks, scores_table
+from harness.cli.plain import plain
 from harness.errors import UnknownName
 from harness.host import Listing
 from harness.protocols import Benchmark, Metric

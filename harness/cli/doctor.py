@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from harness.cli.output import config_option, emit_json, json_option, plain
+from harness.cli.output import config_option, emit_json, json_option
+from harness.cli.plain import plain
 from harness.errors import HarnessError
 from harness.host import Listing, say
 from harness.protocols import Check, CheckResult

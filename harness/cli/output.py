@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from harness.cli.plain import plain
 from harness.types import Json
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -36,18 +37,10 @@ def say(text: str) -> None:
     print(plain(text), file=sys.stderr)
 
 
-def plain(text: str) -> str:
-    """Text without what a terminal would obey: control characters and marks of writing direction become visible."""
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = (), title: str = ""
 ) -> None:
-    """A table on stdout. A row with fewer cells than columns is a heading of what follows it.
+    """A table on stdout.
 
     Args:
         numbers: names of columns that are aligned to the right.
@@ -57,15 +50,13 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    style = {"title_justify": "left", "title_style": "bold", "header_style": "dim"}
+    drawn = Table(box=box.SIMPLE_HEAD, title=plain(title) or None, padding=0, pad_edge=False, **style)  # type: ignore[arg-type]
     for column in columns:
         right = column in numbers
         drawn.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for index, row in enumerate(rows):
-        following = rows[index + 1] if index + 1 < len(rows) else row
-        style = "bold" if len(row) < len(columns) else None
-        cells = [Text(plain(cell), style=style or "") for cell in row]
-        drawn.add_row(*cells, end_section=len(following) < len(columns) <= len(row))
+    for row in rows:
+        drawn.add_row(*(Text(plain(cell)) for cell in row))
     Console(highlight=False).print(drawn)
 
 
@@ -75,29 +66,27 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def results_table(documents: Sequence[Mapping[str, Json]]) -> None:
-    """The main figure of every run, benchmark by benchmark."""
-    columns = ("model", "value", "95% interval", "n", "coverage", "tokens", "samples/s")
-    rows: list[Sequence[str]] = []
+    """The main figure of every run, a table a benchmark."""
+    columns = ("model", "value", "95% interval", "n", "coverage", "tokens", "per s")
+    width = max(len(document["model"]["ref"]) for document in documents)
     for name in dict.fromkeys(document["benchmark"]["name"] for document in documents):
         runs = [document for document in documents if document["benchmark"]["name"] == name]
-        figure = next((next(iter(run["scores"]), None) for run in runs if run["scores"]), None)
-        limit = "" if runs[0]["limit"] is None else f" (first {runs[0]['limit']} samples)"
-        rows.append((f"{name}.{figure or 'unscored'}{limit}",))
-        rows += [_result(run, figure) for run in runs]
-    table(columns, rows, numbers=columns[1:])
+        figure = next((next(iter(run["scores"])) for run in runs if run["scores"]), None)
+        limit = "" if runs[0]["limit"] is None else f", the first {runs[0]['limit']} samples"
+        rows = [_result(run, figure, width) for run in runs]
+        table(columns, rows, numbers=columns[1:], title=f"{name}.{figure or 'unscored'}{limit}")
 
 
-def _result(run: Mapping[str, Json], figure: str | None) -> Sequence[str]:
-    score = run["scores"].get(figure, {})
-    low, high = score.get("low"), score.get("high")
+def _result(run: Mapping[str, Json], figure: str | None, width: int) -> Sequence[str]:
+    score = run["scores"].get(figure, {"value": None, "low": None})
     usage = run["usage"]
     return (
-        "  " + run["model"]["ref"],
-        number(score.get("value")),
-        "–" if low is None else f"{low:.3f} … {high:.3f}",
-        str(run["n"]),
+        run["model"]["ref"].ljust(width),
+        f"{number(score['value']):>6}",
+        f"{_interval(score):>13}",
+        f"{run['n']:>5}",
         f"{100 * run['coverage']:.1f}%",
-        number(usage["visual_tokens_mean"], 1),
+        f"{number(usage['visual_tokens_mean'], 1):>6}",
         number(usage["samples_per_second"], 0),
     )
 

@@ -1,0 +1,74 @@
+"""Fixtures for all tests: somebody else's plugin, installed for real, and a small set of questions for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests_support import ROOT, Command, write_settings, write_trivia
+
+
+@pytest.fixture(scope="session")
+def third_party(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip installed the third-party plugin into."""
+    target = tmp_path_factory.mktemp("site")
+    source = ROOT / "tests" / "third_party_plugin"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(target), str(source)], check=True, capture_output=True, text=True)
+    return target
+
+
+@pytest.fixture
+def with_third_party(third_party: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third-party plugin is importable in this process."""
+    monkeypatch.syspath_prepend(str(third_party))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current folder with a workspace of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+@pytest.fixture
+def cli(workspace: Path, with_third_party: None, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `harness ARGUMENTS` in this process, which is quicker."""
+    from harness.cli import run
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = run(arguments)
+        captured = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def harness(workspace: Path, third_party: Path) -> Command:
+    """Run `harness ARGUMENTS` as a process of its own, in the workspace, with the third-party plugin installed."""
+    environment = {**os.environ, "PYTHONPATH": str(third_party), "PYTHONWARNINGS": ""}
+
+    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "harness", *arguments],
+            env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def trivia(workspace: Path) -> Path:
+    """The questions' folder; `benchmarks.yaml` beside it names it."""
+    folder = write_trivia(workspace / "trivia")
+    write_settings(workspace)
+    return folder

@@ -1,0 +1,78 @@
+"""Uncertainty, against sums written out by hand and against simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.stats import cluster_codes, clustered_bootstrap, clustered_mean
+
+
+def test_a_clustered_error_by_hand() -> None:
+    # Residuals from the mean 0.5 add up to 1, -1 and 0 in the three clusters: 3/2 · (1 + 1 + 0) / 6² = 1/12.
+    values = np.array([1.0, 1, 0, 0, 1, 0])
+    interval = clustered_mean(values, np.array([0, 0, 1, 1, 2, 2]))
+    assert interval is not None
+    assert interval.stderr == pytest.approx((1 / 12) ** 0.5)
+    # Student's t with 2 degrees of freedom: 4.302653 (any table).
+    assert interval.high - 0.5 == pytest.approx(4.302653 * interval.stderr, rel=1e-6)
+    assert 0.5 - interval.low == pytest.approx(interval.high - 0.5)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=30))
+def test_clusters_of_one_give_the_ordinary_standard_error(values: list[float]) -> None:
+    array = np.array(values)
+    interval = clustered_mean(array, np.arange(len(values)))
+    assert interval is not None
+    assert interval.stderr == pytest.approx(array.std(ddof=1) / np.sqrt(len(values)), abs=1e-12)
+
+
+def test_one_cluster_says_nothing_of_its_spread() -> None:
+    assert clustered_mean(np.array([1.0, 0]), np.array([3, 3])) is None
+    assert clustered_bootstrap(np.ones((2, 1)), lambda sums: sums[..., 0], np.array([3, 3])) is None
+
+
+def test_codes_follow_first_appearance() -> None:
+    assert cluster_codes(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
+
+
+def clustered_sample(generator: np.random.Generator, clusters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Right and wrong answers to 1 to 8 questions a picture, pictures differing in difficulty; their mean is 0.6."""
+    sizes = generator.integers(1, 9, clusters)
+    difficulty = generator.beta(3, 2, clusters)
+    codes = np.repeat(np.arange(clusters), sizes)
+    return (generator.random(codes.size) < difficulty[codes]).astype(float), codes
+
+
+@pytest.mark.parametrize("method", ["analytic", "bootstrap"])
+def test_95_percent_of_intervals_cover_the_truth(method: str) -> None:
+    generator = np.random.default_rng(1)
+    trials = 2_000 if method == "analytic" else 400
+    covered = 0
+    for _ in range(trials):
+        values, codes = clustered_sample(generator, 80)
+        if method == "analytic":
+            interval = clustered_mean(values, codes)
+        else:
+            statistics = np.stack([values, np.ones_like(values)], axis=1)
+            interval = clustered_bootstrap(
+                statistics, lambda sums: sums[..., 0] / sums[..., 1], codes, resamples=400, seed=2
+            )
+        assert interval is not None
+        covered += interval.low <= 0.6 <= interval.high
+    slack = 3 * np.sqrt(0.95 * 0.05 / trials)
+    assert 0.93 - slack <= covered / trials <= 0.97 + slack
+
+
+def test_ignoring_clusters_would_not_have_covered() -> None:
+    """The case is one that needs clustering: a test of the tests above."""
+    generator = np.random.default_rng(1)
+    covered = 0
+    for _ in range(500):
+        values, _ = clustered_sample(generator, 80)
+        interval = clustered_mean(values, np.arange(values.size))
+        assert interval is not None
+        covered += interval.low <= 0.6 <= interval.high
+    assert covered / 500 < 0.93

@@ -1,0 +1,28 @@
+"""A model, a benchmark and a metric of somebody else's."""
+
+from harness import Entry, hookimpl
+
+
+@hookimpl
+def register_models() -> list[Entry]:
+    return [Entry("acme-parrot", "says a word of the question", "acme_vlm.model:Parrot")]
+
+
+@hookimpl
+def register_benchmarks() -> list[Entry]:
+    return [Entry("acme-trivia", "questions in a JSON-lines file", "acme_vlm.benchmark:Trivia")]
+
+
+@hookimpl
+def register_metrics() -> list[Entry]:
+    return [
+        Entry("acme-exact", "equal answers", "acme_vlm.metric:Exact", provides=("exact", "exact_words")),
+        Entry("acme-nan", "not a number", "acme_vlm.metric:NotANumber"),
+        Entry("acme-raises", "raises", "acme_vlm.metric:Raises"),
+        Entry("acme-needy", "needs what is not there", "acme_vlm.metric:Needy"),
+    ]
+
+
+@hookimpl
+def register_checks() -> list[Entry]:
+    return [Entry("acme-absent", "never there", "acme_vlm.metric:Absent")]
