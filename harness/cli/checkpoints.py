@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import click
 
 from harness.checkpoints import LATEST, EmbeddedStore, FileCheck
-from harness.cli.output import emit_json, json_option, plain, say, table
+from harness.cli.output import emit_json, json_option, say, table
+from harness.cli.plain import plain
 from harness.errors import IntegrityError, UsageError
 from harness.protocols import CheckpointStore
 from harness.session import open_session
