@@ -113,8 +113,8 @@ CREATE TABLE scores (
     protocol TEXT NOT NULL,
     name TEXT NOT NULL,
     place INTEGER NOT NULL,            -- their order, the main figure first
-    score TEXT,                        -- NULL where it could not be scored, for the reason given
-    reason TEXT,
+    score TEXT,                        -- NULL where there is none
+    reason TEXT,                       -- why it could not be scored; NULL too where there was nothing to measure
     per_sample BLOB,                   -- float64, one an answered sample
     PRIMARY KEY (run, protocol, name)
 ) WITHOUT ROWID;

@@ -24,11 +24,13 @@ class Scored:
         scores: name -> score.
         per_sample: name -> [n] value an answered sample, for the scores that have them.
         unscored: name -> why there is no such score; it is not zero.
+        inapplicable: names of scores that had nothing to measure, which is no fault.
     """
 
     scores: Mapping[str, Score]
     per_sample: Mapping[str, FloatArray]
     unscored: Mapping[str, str]
+    inapplicable: tuple[str, ...]
 
 
 def score(
@@ -49,6 +51,7 @@ def score(
     scores: dict[str, Score] = {}
     per_sample: dict[str, FloatArray] = {}
     unscored: dict[str, str] = dict(unmet)
+    inapplicable: list[str] = []
     clusters = cluster_codes([pair.sample.group for pair in pairs])
     for choice in metrics:
         wanted = [name for name in choice.scores if name not in unmet]
@@ -64,9 +67,12 @@ def score(
                 if name not in measured:
                     unscored[name] = "the metric gave no such score"
                     continue
-                reason = _why_not(measured[name])
-                if reason:
-                    unscored[name] = reason
+                value = measured[name].value
+                if value is None:
+                    inapplicable.append(name)
+                    continue
+                if not math.isfinite(value):
+                    unscored[name] = f"the metric gave {value}"
                     continue
                 note = f"not comparable: {limited}" if limited and metric.info[name].corpus else ""
                 scores[name] = _with_uncertainty(measured[name], clusters, note)
@@ -76,7 +82,7 @@ def score(
         except Exception as error:  # noqa: BLE001 - whatever a metric raises, the other metrics go on
             reason = str(error) if isinstance(error, HarnessError) else say(error)
             unscored.update({name: reason for name in wanted if name not in scores})
-    return Scored(scores, per_sample, unscored)
+    return Scored(scores, per_sample, unscored, tuple(inapplicable))
 
 
 def unmet_needs(metrics: Iterable[MetricChoice], catalog: Catalog) -> dict[str, str]:
@@ -112,12 +118,6 @@ def _compute(
                 place = f"metric {choice.listing.entry.name!r} of plugin {choice.listing.plugin.name!r}"
                 raise PluginError(f"{place}: {what} of {name!r} has {length} rows for {n} pairs")
     return measured
-
-
-def _why_not(measured: Measured) -> str:
-    if measured.value is None:
-        return measured.incomparable or "nothing to score"
-    return "" if math.isfinite(measured.value) else f"the metric gave {measured.value}"
 
 
 def _with_uncertainty(measured: Measured, clusters: IntArray, note: str) -> Score:

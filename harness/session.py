@@ -207,9 +207,9 @@ class Session:
 
     def _document(self, run: Run, task: Task, unmet: Mapping[str, str]) -> dict[str, Json]:
         """The stored scores where they are all there, else new ones."""
-        stored, _ = self.store.scores(run, task.protocol)
+        stored = self.store.scored(run, task.protocol)
         wanted = {name for choice in task.metrics for name in choice.scores}
-        if run.status == COMPLETE and wanted <= stored.keys():
+        if run.status == COMPLETE and wanted <= {*stored.scores, *stored.inapplicable}:
             return run_document(self.store, run, task.protocol)
         return self._score(run, task, unmet)
 
@@ -218,8 +218,7 @@ class Session:
         limited = f"only the first {limit} samples were evaluated" if limit is not None else ""
         pairs = StoredPairs(self.store, run, task)
         scored = score(pairs, task.metrics, task.protocol, unmet=unmet, limited=limited)
-        per_sample = {name: values.tobytes() for name, values in scored.per_sample.items()}
-        self.store.keep_scores(run, task.protocol, scored.scores, per_sample, scored.unscored)
+        self.store.keep_scores(run, task.protocol, scored)
         return run_document(self.store, run, task.protocol)
 
     def _track(self, document: Mapping[str, Json], listener: Listener) -> None:

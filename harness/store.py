@@ -18,6 +18,8 @@ from harness.database import Database
 from harness.digests import file_sha256
 from harness.errors import ImageError, UnknownName
 from harness.plan import Plan, decode_sample, encode_sample
+from harness.scoring import Scored
+from harness.stats import FloatArray
 from harness.types import Failure, FileImage, ImageRef, Json, Output, Prediction, Sample, Score, Trace, Usage
 
 RUNNING = "running"
@@ -209,29 +211,31 @@ class RunStore:
             ).fetchone()
         return Spent(**dict(row), device_seconds=seconds)
 
-    def keep_scores(
-        self, run: Run, protocol: str, scores: Mapping[str, Score], per_sample: Mapping[str, bytes],
-        unscored: Mapping[str, str],
-    ) -> None:  # fmt: skip
+    def keep_scores(self, run: Run, protocol: str, scored: Scored) -> None:
         """Replace the run's scores under a protocol."""
         rows: list[tuple[Json, ...]] = [
-            (run.key, protocol, name, place, _json(item), None, per_sample.get(name))
-            for place, (name, item) in enumerate(scores.items())
+            (run.key, protocol, name, place, _json(item), None, _bytes(scored.per_sample.get(name)))
+            for place, (name, item) in enumerate(scored.scores.items())
         ]
-        missing = [(run.key, protocol, name, len(rows), None, reason, None) for name, reason in unscored.items()]
+        rows += [(run.key, protocol, name, len(rows), None, reason, None) for name, reason in scored.unscored.items()]
+        rows += [(run.key, protocol, name, len(rows), None, None, None) for name in scored.inapplicable]
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM scores WHERE run = ? AND protocol = ?", (run.key, protocol))
-            connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", rows + missing)
+            connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def scores(self, run: Run, protocol: str) -> tuple[dict[str, Score], dict[str, str]]:
-        """The run's scores under a protocol, and why others are missing."""
+    def scored(self, run: Run, protocol: str) -> Scored:
+        """The run's scores under a protocol; without the values of single samples."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT name, score, reason FROM scores WHERE run = ? AND protocol = ? ORDER BY place, name",
                 (run.key, protocol),
             ).fetchall()
-        scores = {name: msgspec.json.decode(text, type=Score) for name, text, _ in rows if text is not None}
-        return scores, {name: reason for name, text, reason in rows if text is None}
+        return Scored(
+            {name: msgspec.json.decode(text, type=Score) for name, text, _ in rows if text is not None},
+            {},
+            {name: reason for name, text, reason in rows if reason is not None},
+            tuple(name for name, text, reason in rows if text is None and reason is None),
+        )
 
     def protocols(self, run: Run) -> list[str]:
         """The scoring rules that the run was scored by."""
@@ -275,6 +279,10 @@ def _run(row: Mapping[str, Json]) -> Run:
     columns["identity"] = msgspec.json.decode(columns["identity"])
     columns["facts"] = msgspec.json.decode(columns["facts"])
     return Run(**columns)
+
+
+def _bytes(values: FloatArray | None) -> bytes | None:
+    return None if values is None else values.tobytes()
 
 
 def _json(value: object) -> str:

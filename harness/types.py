@@ -169,7 +169,7 @@ class Measured:
     """What a metric found. n is the number of pairs that it was given, in their order.
 
     Attributes:
-        value: the score; None where there is nothing to score.
+        value: the score; None where there is nothing to measure, such as the tokens of a model that uses none.
         per_sample: [n] a value a pair, NaN where the pair has none. Without `reduce`, `value` is their mean.
         statistics: [n, k] sufficient statistics a pair, of a corpus metric.
         reduce: [..., k] summed statistics -> [...] values; vectorised, so that resampling is a matrix product.

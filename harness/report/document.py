@@ -12,7 +12,7 @@ from harness.types import Json, Score
 
 def run_document(store: RunStore, run: Run, protocol: str) -> dict[str, Json]:
     """The run with its scores under a protocol. Accuracies are fractions; other scores keep their own scale."""
-    scores, unscored = store.scores(run, protocol)
+    scored = store.scored(run, protocol)
     failures = store.failures(run)
     answered = len(store.answered(run)) - sum(count for count, _ in failures.values())
     identity = run.identity
@@ -33,8 +33,9 @@ def run_document(store: RunStore, run: Run, protocol: str) -> dict[str, Json]:
         "coverage": answered / run.n,
         "failures": {kind: count for kind, (count, _) in failures.items()},
         "failure_examples": {kind: message for kind, (_, message) in failures.items()},
-        "scores": {name: _score(score) for name, score in scores.items()},
-        "unscored": unscored,
+        "scores": {name: _score(score) for name, score in scored.scores.items()},
+        "unscored": scored.unscored,
+        "inapplicable": scored.inapplicable,
         "usage": _usage(store, run),
         "created": run.created,
         "finished": run.finished,

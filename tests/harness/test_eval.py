@@ -221,6 +221,15 @@ def test_a_metric_that_fails_leaves_the_others_alone(cli: Command, trivia: Path)
     assert said < result.stderr.index("no acme-nan"), "what is known beforehand is said beforehand"
 
 
+def test_a_metric_with_nothing_to_measure_is_no_fault(cli: Command, trivia: Path) -> None:
+    write_settings(trivia.parent, ("exact", "acme-nothing"))
+    result = cli(*EVAL, "--json")
+    assert result.returncode == 0
+    run = only_run(result)
+    assert run["inapplicable"] == ["acme-nothing"]
+    assert run["unscored"] == {}
+
+
 def test_describe_tells_of_entries_and_runs(cli: Command, trivia: Path) -> None:
     assert "exact (fraction, higher is better)" in cli("describe", "acme-exact").stdout
     run = only_run(cli(*EVAL, "--json"))

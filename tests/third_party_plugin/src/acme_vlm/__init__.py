@@ -17,6 +17,7 @@ def register_benchmarks() -> list[Entry]:
 def register_metrics() -> list[Entry]:
     return [
         Entry("acme-exact", "equal answers", "acme_vlm.metric:Exact", provides=("exact", "exact_words")),
+        Entry("acme-nothing", "nothing to measure", "acme_vlm.metric:Nothing"),
         Entry("acme-nan", "not a number", "acme_vlm.metric:NotANumber"),
         Entry("acme-raises", "raises", "acme_vlm.metric:Raises"),
         Entry("acme-needy", "needs what is not there", "acme_vlm.metric:Needy"),

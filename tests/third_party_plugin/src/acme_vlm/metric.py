@@ -30,6 +30,13 @@ class Exact:
         }
 
 
+class Nothing:
+    info: Mapping[str, MetricInfo] = {"acme-nothing": MetricInfo("fraction", higher_is_better=True)}
+
+    def compute(self, pairs: Iterable[Pair], protocol: str) -> Mapping[str, Measured]:
+        return {"acme-nothing": Measured(None)}
+
+
 class NotANumber:
     info: Mapping[str, MetricInfo] = {"acme-nan": MetricInfo("fraction", higher_is_better=True)}
 
