@@ -1,0 +1,57 @@
+"""Tokens used and compression, counted by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from harness import Pair, Usage
+from plugins.metrics.tokens import Compression, Tokens
+
+MakePair = Callable[..., Pair]
+
+
+def test_tokens_are_means(pair: MakePair) -> None:
+    usages = [
+        Usage(prompt_tokens=10, visual_tokens=64, generated_tokens=1),
+        Usage(prompt_tokens=20, generated_tokens=2),
+    ]
+    measured = Tokens().compute([pair("", usage=usage) for usage in usages], "official")
+    assert {name: item.value for name, item in measured.items()} == {
+        "visual_tokens": 32,
+        "prompt_tokens": 15,
+        "generated_tokens": 1.5,
+    }
+
+
+def test_the_fraction_is_a_mean_of_ratios_and_the_factor_its_inverse(pair: MakePair) -> None:
+    usages = [
+        Usage(visual_tokens=10, full_visual_tokens=100),
+        Usage(visual_tokens=300, full_visual_tokens=1000),
+        Usage(prompt_tokens=3),  # no picture: no part of it
+    ]
+    measured = Compression().compute([pair("", usage=usage) for usage in usages], "official")
+    kept, factor = measured["kept_fraction"], measured["compression_factor"]
+    assert kept.value == pytest.approx((0.1 + 0.3) / 2)
+    assert kept.per_sample is not None
+    np.testing.assert_array_equal(kept.per_sample, [0.1, 0.3, np.nan])
+    assert factor.value == pytest.approx(5)
+    assert factor.statistics is not None
+    assert factor.reduce is not None
+    assert factor.reduce(factor.statistics.sum(axis=0)) == pytest.approx(5)
+    resampled = np.array([[2.0, 0, 5], [0, 2, 0], [0, 0, 3]]) @ factor.statistics
+    np.testing.assert_allclose(factor.reduce(resampled), [10, 1 / 0.3, np.nan])
+
+
+def test_without_pictures_there_is_nothing_to_compress(pair: MakePair) -> None:
+    for usage in (Usage(), Usage(prompt_tokens=7)):
+        measured = Compression().compute([pair("", usage=usage)], "official")
+        assert [item.value for item in measured.values()] == [None, None]
+
+
+def test_a_model_that_keeps_nothing_has_no_factor(pair: MakePair) -> None:
+    measured = Compression().compute([pair("", usage=Usage(full_visual_tokens=576))], "official")
+    assert measured["kept_fraction"].value == 0
+    assert measured["compression_factor"].value is None
