@@ -104,7 +104,7 @@ CREATE TABLE timings (
 CREATE TABLE traces (
     run INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     position INTEGER NOT NULL,
-    trace TEXT NOT NULL,
+    trace BLOB NOT NULL,               -- JSON, compressed
     PRIMARY KEY (run, position)
 ) WITHOUT ROWID;
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -147,7 +148,7 @@ class RunStore:
             ))  # fmt: skip
             timings.append((run.key, item.position, usage.seconds))
             if result.trace is not None:
-                traces.append((run.key, item.position, _json(result.trace)))
+                traces.append((run.key, item.position, zlib.compress(msgspec.json.encode(result.trace))))
         with self._database.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", answers)
             connection.executemany("INSERT OR REPLACE INTO timings VALUES (?, ?, ?)", timings)
@@ -182,7 +183,7 @@ class RunStore:
                     result = Failure(kind, message)
                 else:
                     usage = Usage(prompt, visual, full, generated, seconds)
-                    parsed = None if trace is None else msgspec.json.decode(trace, type=Trace)
+                    parsed = None if trace is None else msgspec.json.decode(zlib.decompress(trace), type=Trace)
                     result = Output(text, usage, parsed)
                 yield decode_sample(content), Prediction(position, sample_id, result)
 
