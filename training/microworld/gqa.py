@@ -20,22 +20,25 @@ Family = Callable[[View, Dice], Draft | None]
 
 # Weights of the families, in percent: a little more than half of the questions are open.
 _FAMILIES: tuple[tuple[Family, int], ...] = (
-    *((partial(gqa_open.query, key=key), weight) for key, weight in (("color", 16), ("shape", 14), ("pattern", 8))),
-    *((partial(gqa_open.query, key=key), weight) for key, weight in (("material", 6), ("size", 4), ("hposition", 4))),
-    (gqa_open.query_place, 4),
-    (gqa_verify.exist, 7),
-    (gqa_verify.exist_two, 3),
-    *((partial(gqa_verify.verify_attribute, key=key), 2) for key in ("color", "material", "pattern", "size")),
-    (gqa_verify.verify_two, 3),
-    (gqa_verify.verify_relation, 4),
-    (gqa_verify.verify_weather, 1),
+    *((partial(gqa_open.query, key=key), weight) for key, weight in (("color", 22), ("shape", 14), ("pattern", 3))),
+    *((partial(gqa_open.query, key=key), weight) for key, weight in (("material", 3), ("size", 5), ("hposition", 4))),
+    (gqa_open.query_place, 10),
+    (gqa_verify.exist, 9),
+    (gqa_verify.exist_two, 2),
     *(
-        (partial(gqa_choose.choose_attribute, key=key), 2)
-        for key in ("color", "shape", "pattern", "material", "vposition")
+        (partial(gqa_verify.verify_attribute, key=key), weight)
+        for key, weight in (("color", 5), ("material", 1), ("pattern", 1), ("size", 2))
     ),
-    (gqa_choose.choose_relation, 3),
-    (gqa_choose.choose_weather, 1),
-    *((partial(gqa_choose.compare, key=key), 2) for key in ("color", "material")),
+    (gqa_verify.verify_two, 1),
+    (gqa_verify.verify_relation, 2),
+    (gqa_verify.verify_weather, 3),
+    *(
+        (partial(gqa_choose.choose_attribute, key=key), weight)
+        for key, weight in (("color", 2), ("shape", 2), ("pattern", 1), ("material", 1), ("vposition", 1))
+    ),
+    (gqa_choose.choose_relation, 2),
+    (gqa_choose.choose_weather, 2),
+    *((partial(gqa_choose.compare, key=key), 1) for key in ("color", "material")),
 )
 _ATTEMPTS = 6
 _PARAPHRASED = 12  # percent of questions that are asked again in other words

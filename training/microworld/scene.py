@@ -49,8 +49,8 @@ _EDGE = 2  # free pixels between a box and the border of the picture
 _CLEAR = 12  # two centres closer than this (pixels) are in no relation: a person might argue
 _HALF_CLEAR = 8  # a centre closer than this to the middle line is on no side
 
-_SHAPE_SAME, _COLOR_SAME = 22, 22  # percent of things that repeat an earlier thing's shape or colour
-_PLAIN, _LARGE, _BESIDE = 40, 42, 45  # percent of plain things; of large ones; of those put beside an earlier one
+_SHAPE_SAME, _COLOR_SAME = 15, 15  # percent of things that repeat an earlier thing's shape or colour
+_PLAIN, _LARGE, _BESIDE = 70, 55, 35  # percent of plain things; of large ones; of those put beside an earlier one
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def sample_scene(seed: int, stream: str, index: int, domain: str = "in-domain") 
     (known kinds only), "near-domain" (known and novel kinds) or "out-domain" (novel kinds only).
     """
     dice = Dice(seed, stream, index, "scene")
-    count = dice.weighted(((3, 30), (4, 35), (5, 25), (6, 10)))
+    count = dice.weighted(((3, 55), (4, 30), (5, 15)))
     kinds = _kinds(dice, count, domain)
     things: list[Thing] = []
     for kind in kinds:

@@ -1,0 +1,420 @@
+"""The ARR-COC stage on a handful of made pictures."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
+from harness import ConfigError, DataError, DataSource, Generation, Request, Sample, Session, read_yaml
+from training.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
+from training.collate import Collator
+from training.lessons import Draws, read_pictures
+from training.stages.arr_coc import (
+    ArrCocStage,
+    learning_rate,
+    make_trainer,
+    newest_complete,
+    plan_step,
+    run,
+)
+from training.tokenizer import word_tokenizer
+
+COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 180, 30), "white": (240, 240, 240)}
+TAIL = "\nAnswer in a word."
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture of one colour."""
+
+    colour: str
+    name: str
+
+    def read(self) -> bytes:
+        encoded = io.BytesIO()
+        Image.new("RGB", (40, 30), COLOURS[self.colour]).save(encoded, "PNG")
+        return encoded.getvalue()
+
+
+@dataclass(frozen=True)
+class Made:
+    """A benchmark of coloured pictures: questions, or captions."""
+
+    name: str
+    captions: bool
+    data: DataSource
+    empty: bool = False
+
+    def samples(self) -> Iterator[Sample]:
+        for index, colour in enumerate(() if self.empty else COLOURS):
+            image = Drawn(colour, f"{self.name}/{index}.png")
+            if self.captions:
+                yield Sample(f"c{index}", (image,), "", (f"A {colour} wall.", f"All is {colour}."), colour)
+            else:
+                for question in ("What color is it?", "Which color has the wall?"):
+                    yield Sample(f"{question}{index}", (image,), question, (colour,) * 10, colour)
+
+    def request(self, sample: Sample) -> Request:
+        prompt = sample.question + TAIL if sample.question else "Say what is there."
+        return Request(sample.images, prompt, Generation(4))
+
+    def digest(self) -> str:
+        return f"digest of {self.name}"
+
+
+class Benchmarks:
+    """As much of a session as training needs."""
+
+    def __init__(self, data: DataSource = DataSource(Path("made")), empty: bool = False) -> None:  # noqa: B008
+        self.data = data
+        self.empty = empty
+
+    def benchmark(self, name: str, *, split: str | None = None) -> Made:
+        assert split == "train"
+        return Made(name, captions=name == "told", data=self.data, empty=self.empty)
+
+
+SESSION = cast(Session, Benchmarks())
+SETTINGS = ArrCocStage.model_validate(
+    {
+        "shares": {"asked": 3, "told": 1},
+        "steps": 6,
+        "pictures": 2,
+        "prompts": 3,
+        "warmup": 2,
+        "save_every": 3,
+        "rare": 1,
+        "instruction": 4,
+        "router": {"start": 0.3, "every": 2, "hard": 0.8},
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(AutoModelForImageTextToText.from_pretrained(folder).state_dict())
+
+
+def test_a_picture_in_two_benchmarks_is_one() -> None:
+    pictures = read_pictures(SESSION, ["asked", "told"], split="train")
+    assert len(pictures) == 4
+    assert [len(picture.lessons) for picture in pictures] == [3] * 4
+    assert {lesson.benchmark for lesson in pictures[0].lessons} == {"asked", "told"}
+    assert pictures[0].scene is None
+
+
+def test_an_empty_split_is_an_error() -> None:
+    with pytest.raises(DataError, match="made: the split 'train' of asked holds nothing to learn"):
+        read_pictures(cast(Session, Benchmarks(empty=True)), ["asked"], split="train")
+
+
+def draws(**settings: Any) -> Draws:
+    pictures = read_pictures(SESSION, ["asked", "told"], split="train")
+    given: dict[str, Any] = {
+        "shares": {"asked": 3, "told": 1}, "prompts": 2, "image_drop": 0.1, "length": 400, "seed": 0
+    }  # fmt: skip
+    return Draws(pictures, **{**given, **settings})
+
+
+def test_draws_depend_on_seed_and_place_alone() -> None:
+    first, second = draws(), draws()
+    assert [second[place] for place in (7, 3, 5)] == [first[place] for place in (7, 3, 5)]
+    assert [draws(seed=1)[place] for place in range(8)] != [first[place] for place in range(8)]
+
+
+def test_every_picture_comes_once_an_epoch() -> None:
+    drawn = draws()
+    for epoch in range(3):
+        assert len({drawn[4 * epoch + place].picture.image.name for place in range(4)}) == 4
+
+
+def test_shares_and_dropped_pictures() -> None:
+    drawn = [draws(prompts=1)[place] for place in range(400)]
+    told = np.mean([draw.prompts[0].startswith("Say") for draw in drawn])
+    dropped = np.mean([not draw.seen[0] for draw in drawn])
+    assert told == pytest.approx(0.25, abs=0.06)
+    assert dropped == pytest.approx(0.1, abs=0.04)
+
+
+def test_the_tokenizer_keeps_instructions_whole_and_says_what_it_read() -> None:
+    tokenizer = word_tokenizer(["What is it?" + TAIL, "Why?" + TAIL], ["A cat."], rare=1, instruction=2)
+    assert tokenizer.tokenize("What is a cat?" + TAIL) == ["what", "is", "a", "cat", "?", "Answer in a word."]
+    assert tokenizer.tokenize("What dog?") == ["what", "<unk>", "?"]
+    assert tokenizer.decode(tokenizer("a cat")["input_ids"]) == "a cat"
+
+
+def test_rare_words_are_unknown() -> None:
+    tokenizer = word_tokenizer(["one two two"], ["three", "three"], rare=2, instruction=9)
+    assert tokenizer.tokenize("one two three") == ["<unk>", "two", "three"]
+
+
+def test_batches_come_picture_by_picture(tmp_path: Path) -> None:
+    trainer = make_trainer(SETTINGS, read_pictures(SESSION, ["asked", "told"], split="train"), tmp_path)
+    assert isinstance(trainer.data_collator, Collator)
+    batch = trainer.data_collator([draws()[place] for place in range(3)])
+    assert batch["pixel_values"].shape == (3, 3, 128, 128)
+    assert not batch["described"].any()
+    owners = batch["image_index"]
+    assert bool(((owners == torch.arange(6) // 2) | (owners == -1)).all())
+
+
+def test_targets_are_the_patches_that_a_box_touches() -> None:
+    random = np.random.default_rng(0)
+    tokenizer = word_tokenizer([], ["red wall dog"], rare=1, instruction=9)
+    regions = []
+    for word in ("red", "wall", "red", "dog", "unicorn"):
+        left, top, width, height = random.uniform(0.01, 0.45, 4)
+        regions.append(Region((word,), (left, top, left + width, top + height)))
+    scene = Scene(tuple(regions))
+    vocabulary = Vocabulary([scene], tokenizer)
+    assert list(vocabulary.place) == ["dog", "red", "wall"]
+    rows, cols = 6, 9
+    target = vocabulary.targets([scene, None], (rows, cols))
+    assert target.shape == (2, 3, rows * cols)
+    assert not target[1].any()
+    for word, place in vocabulary.place.items():
+        for y in range(rows):
+            for x in range(cols):
+                touched = any(
+                    region.box[0] < (x + 1) / cols and region.box[2] > x / cols
+                    and region.box[1] < (y + 1) / rows and region.box[3] > y / rows
+                    for region in regions if word in region.words
+                )  # fmt: skip
+                assert bool(target[0, place, y * cols + x]) == touched
+
+
+def test_words_that_are_never_together_exclude_each_other() -> None:
+    tokenizer = word_tokenizer([], ["red blue wall sunny"], rare=1, instruction=9)
+    whole, half = (0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 1.0)
+    scenes = [Scene((Region(("sunny",), whole), Region((colour, "wall"), half))) for colour in ("red", "blue")]
+    vocabulary = Vocabulary(scenes, tokenizer)
+    names = list(vocabulary.place)
+    pairs = {(names[a], names[b]) for a, b in vocabulary.excluding.nonzero().tolist()}
+    assert pairs == {("red", "blue"), ("blue", "red")}
+
+
+def test_a_word_competes_with_those_it_excludes() -> None:
+    """Against the definition, patch by patch and word by word."""
+    likeness = torch.randn(3, 4, 5)
+    excluding = torch.zeros(4, 4)
+    excluding[0, 1] = excluding[1, 0] = 1
+    target = torch.zeros(3, 4, 5)
+    target[0, 0, :2] = target[0, 2, 1:3] = target[1, 1, 4] = target[1, 3, :] = 1
+    described = torch.tensor([True, True, False])
+    missed: dict[int, list[float]] = {}
+    unsaid = []
+    for picture in range(2):
+        for patch in range(5):
+            scores, true = likeness[picture, :, patch].double(), target[picture, :, patch].bool()
+            for word in true.nonzero()[:, 0].tolist():
+                rivals = [other for other in range(4) if excluding[word, other] and not true[other]]
+                total = 1 + scores[[word, *rivals]].exp().sum()
+                missed.setdefault(word, []).append(float(total.log() - scores[word]))
+            open_words = [
+                word for word in range(4)
+                if not true[word] and not any(excluding[word, other] and true[other] for other in range(4))
+            ]  # fmt: skip
+            unsaid.append(float((1 + scores[open_words].exp().sum()).log()))
+    expected = np.mean([np.mean(losses) for losses in missed.values()]) + np.mean(unsaid)
+    found = alignment_loss(likeness, target, excluding, described)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_pictures_without_a_scene_count_for_nothing() -> None:
+    likeness = torch.randn(2, 3, 4, requires_grad=True)
+    target, excluding = torch.zeros(2, 3, 4), torch.zeros(3, 3)
+    target[0, 0, 0] = 1
+    alignment_loss(likeness, target, excluding, torch.tensor([True, False])).backward()
+    assert likeness.grad is not None
+    assert likeness.grad[0].any()
+    assert not likeness.grad[1].any()
+    assert alignment_loss(likeness, target, excluding, torch.tensor([False, False])) == 0
+
+
+def scene_graphs(folder: Path) -> Path:
+    """Scene graphs of all pictures but one."""
+    graphs = {
+        colour: {
+            "width": 40,
+            "height": 30,
+            "weather": "sunny",
+            "objects": {"1": {"name": "wall", "attributes": [colour], "x": 0, "y": 0, "w": 20, "h": 30}},
+        }
+        for colour in list(COLOURS)[1:]
+    }
+    path = folder / "scenes.json"
+    path.write_text(json.dumps(graphs), encoding="utf-8")
+    return path
+
+
+def test_scene_graphs_are_read_and_bad_ones_named(tmp_path: Path) -> None:
+    scenes = read_scenes(scene_graphs(tmp_path))
+    everywhere, wall = scenes["blue"].regions
+    assert everywhere == Region(("sunny",), (0.0, 0.0, 1.0, 1.0))
+    assert wall == Region(("wall", "blue"), (0.0, 0.0, 0.5, 1.0))
+    with pytest.raises(DataError, match=r"absent\.json: cannot be read"):
+        read_scenes(tmp_path / "absent.json")
+    for content in ("[1", "[1]", '{"1": {"width": 4}}', '{"1": {"width": 0, "height": 1, "objects": {"1": {}}}}'):
+        (tmp_path / "bad.json").write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=r"bad\.json: not a scene graph file"):
+            read_scenes(tmp_path / "bad.json")
+
+
+def test_first_it_only_aligns(tmp_path: Path) -> None:
+    scene_graphs(tmp_path)
+    session = cast(Session, Benchmarks(DataSource(tmp_path)))
+    settings = ArrCocStage.model_validate(
+        {**SETTINGS.model_dump(), "alignment": {"benchmark": "asked", "scenes": "scenes.json", "first": 4}}
+    )
+    steps = [plan_step(settings, step) for step in range(6)]
+    assert [step.budget is None for step in steps] == [True] * 4 + [False] * 2
+    assert settings.data_digests(session).keys() == {"asked", "told", "scenes.json"}
+    found = read_scenes(tmp_path / "scenes.json")
+    scenes = {("asked", picture): scene for picture, scene in found.items()}
+    pictures = read_pictures(session, ["asked", "told"], split="train", scenes=scenes)
+    assert [picture.scene is not None for picture in pictures] == [False, True, True, True]
+    trainer = make_trainer(settings, pictures, tmp_path)
+    before = {name: value.clone() for name, value in trainer.taught.named_parameters()}
+    batch = trainer.data_collator([trainer.train_dataset[place] for place in range(2)])
+    trainer.compute_loss(trainer.taught, batch).backward()
+    taught = {name.split(".")[0] for name, value in trainer.taught.named_parameters() if value.grad is not None}
+    assert taught == {"vision_encoder", "knowing", "language_model"}
+    learnt = [name for name, value in trainer.taught.named_parameters() if value.grad is not None]
+    assert [name for name in learnt if name.startswith("language_model")] == [
+        "language_model.model.embed_tokens.weight"
+    ]
+    finished = weights(run(settings, session, output=tmp_path / "run"))
+    assert any(not torch.equal(value, finished[name]) for name, value in before.items() if name in finished)
+
+
+def test_alignment_needs_its_scene_graphs(tmp_path: Path) -> None:
+    session = cast(Session, Benchmarks(DataSource(hub="org/name", revision="0" * 40)))
+    settings = ArrCocStage.model_validate(
+        {**SETTINGS.model_dump(), "alignment": {"benchmark": "asked", "scenes": "scenes.json"}}
+    )
+    with pytest.raises(ConfigError, match="scene graphs need a folder"):
+        run(settings, session, output=tmp_path)
+
+
+def test_steps_are_hard_then_soft_then_straight_through() -> None:
+    settings = SETTINGS.model_copy(update={"steps": 100})
+    steps = [plan_step(settings, step) for step in range(100)]
+    assert steps == [plan_step(settings, step) for step in range(100)]
+    soft = [(index, step) for index, step in enumerate(steps) if step.gating is not None]
+    assert [index for index, _ in soft] == list(range(30, 100, 2))
+    assert {step.gating.hard for index, step in soft if step.gating and index < 80} == {False}
+    assert {step.gating.hard for index, step in soft if step.gating and index >= 80} == {True}
+    temperatures = [step.gating.temperature for _, step in soft if step.gating]
+    assert temperatures == sorted(temperatures, reverse=True)
+    budgets = [step.budget for step in steps if step.gating is None]
+    assert min(budgets) >= settings.budgets.low
+    assert max(budgets) <= settings.budgets.high
+
+
+def test_the_learning_rate_starts_anew_when_the_language_model_joins() -> None:
+    aligned = {"benchmark": "asked", "scenes": "scenes.json", "first": 40}
+    settings = ArrCocStage.model_validate({**SETTINGS.model_dump(), "steps": 100, "warmup": 10, "alignment": aligned})
+    rates = [learning_rate(settings, step) for step in range(100)]
+    for phase in (rates[:40], rates[40:]):
+        assert phase[0] == pytest.approx(0.1)
+        assert max(phase) > 0.8
+        assert max(phase) == max(phase[5:15])
+        assert phase[-1] < 0.06
+    plain = settings.model_copy(update={"alignment": None})
+    assert np.argmax([learning_rate(plain, step) for step in range(100)]) < 15
+
+
+def test_it_trains_and_the_checkpoint_answers(tmp_path: Path) -> None:
+    folder = run(SETTINGS, SESSION, output=tmp_path)
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(folder)
+    assert isinstance(model, ArrCocForConditionalGeneration)
+    assert isinstance(processor, ArrCocProcessor)
+    inputs = processor(images=[Image.new("RGB", (40, 30), "red")], text=["What color is it?" + TAIL])
+    tokens, routing = model.answer(**inputs, max_new_tokens=2)
+    assert tokens.shape[0] == 1
+    assert routing is not None
+    assert routing.visual_tokens is not None
+    assert routing.visual_tokens.tolist() == [28]
+    assert run(SETTINGS, SESSION, output=tmp_path) == folder
+
+
+class Interrupted(RuntimeError):
+    pass
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["clean", "half-written"])
+def test_an_interrupted_training_ends_as_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    whole = weights(run(SETTINGS, SESSION, output=tmp_path / "whole"))
+
+    def stop(settings: ArrCocStage, step: int) -> Any:
+        if step == 4:
+            raise Interrupted
+        return plan_step(settings, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.stages.arr_coc.plan_step", stop)
+        with pytest.raises(Interrupted):
+            run(SETTINGS, SESSION, output=tmp_path / "broken")
+    trainer = tmp_path / "broken" / "trainer"
+    if broken:
+        (trainer / "checkpoint-5").mkdir()
+        (trainer / "checkpoint-5" / "trainer_state.json").write_text('{"global_step": 5', encoding="utf-8")
+    assert newest_complete(trainer) == trainer / "checkpoint-3"
+    resumed = weights(run(SETTINGS, SESSION, output=tmp_path / "broken"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"token_budget": 2}}, "token_budget=2 is outside"),
+        ({"budgets": {"low": 1, "high": 8}}, "token_budget=1 is outside"),
+    ],
+)
+def test_a_model_that_cannot_be_is_a_configuration_error(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    settings = ArrCocStage.model_validate({**SETTINGS.model_dump(), **change})
+    with pytest.raises(ConfigError, match=message):
+        run(settings, SESSION, output=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rat": 1},
+        {"preset": "macro"},
+        {"shares": {}},
+        {"shares": {"asked": 0}},
+        {"budgets": {"low": 9, "high": 8}},
+    ],
+)
+def test_settings_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ArrCocStage.model_validate({**SETTINGS.model_dump(), **change})
+
+
+def test_the_shipped_config_is_read() -> None:
+    shipped: Sequence[Path] = sorted(Path("training/configs/arr_coc").glob("*.yaml"))
+    assert shipped
+    for path in shipped:
+        assert read_yaml(path, ArrCocStage).stage == "arr_coc"
+    assert replace(plan_step(read_yaml(shipped[0], ArrCocStage), 0), budget=8).gating is None
