@@ -102,9 +102,7 @@ def test_our_model_is_trained_and_evaluated_with_and_without_pictures(cli: Comma
         (("low: 4,", "low: 1,"), "budget"),
     ],
 )
-def test_a_wrong_config_is_named_with_its_place(
-    cli: Command, world: Path, change: tuple[str, str], said: str
-) -> None:
+def test_a_wrong_config_is_named_with_its_place(cli: Command, world: Path, change: tuple[str, str], said: str) -> None:
     text = MICRO.replace(*change)
     assert text != MICRO
     (world / "micro.yaml").write_text(text)

@@ -19,9 +19,7 @@ def command() -> None:
 @command.command("synth")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to make.")
 @click.option("--images", type=int, default=2000, show_default=True, help="Training pictures.")
-@click.option(
-    "--evaluation-images", type=int, help="Evaluation pictures; by default a quarter, at most 500."
-)
+@click.option("--evaluation-images", type=int, help="Evaluation pictures; by default a quarter, at most 500.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same world anywhere.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def synth(out: Path, images: int, evaluation_images: int | None, seed: int, as_json: bool) -> None:
