@@ -49,7 +49,7 @@ bench: $(DEVELOPED)  ## Measure speed and memory
 	$(BIN)/python -P perf/startup.py
 
 docs: $(DOCUMENTED)  ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## Remove what was made, the data and the workspace apart
 	rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

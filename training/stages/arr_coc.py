@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.utils.logging import disable_progress_bar
 
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor, Gating
 from arr_coc_model.presets import PRESETS, Preset
@@ -259,6 +260,7 @@ def run(settings: ArrCocStage, session: Session, *, output: Path) -> Path:
     finished = output / "checkpoint"
     if finished.exists():
         return finished
+    disable_progress_bar()  # one bar is enough
     scenes: dict[tuple[str, str], Scene] = {}
     if (alignment := settings.alignment) is not None:
         found = read_scenes(alignment.file(session, settings.split))
