@@ -159,7 +159,7 @@ def read_yaml(path: Path, model: type[Settings_]) -> Settings_:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigError(f"not valid YAML: {error.problem or error.context}", path, line) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"not valid YAML: {error}", path) from error
     _refuse_repeated_keys(tree, path)
     lines = dict(_lines(tree, ()))
@@ -170,7 +170,7 @@ def _read_toml(path: Path) -> Workspace:
     try:
         with path.open("rb") as file:
             value = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot be read: {error}", path) from error
     return _validate(_expand(value, path, {}, ()), path, Workspace, {})
 
@@ -214,10 +214,10 @@ def _expand(value: Any, path: Path, lines: Mapping[tuple[Any, ...], int], at: tu
 
     def replace(match: re.Match[str]) -> str:
         name, default = match.groups()
-        found = os.environ.get(name) or default
+        found = os.environ.get(name) or default  # as in a shell, an empty variable takes the default
         if found is None:
             raise ConfigError(
-                f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}",
+                f"the environment variable {name} is not set or empty; set it, or write ${{{name}:-default}}",
                 path,
                 lines.get(at),
             )

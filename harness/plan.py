@@ -214,6 +214,8 @@ def choose_metrics(
         return tuple(MetricChoice(listing, _gives(listing), {}) for listing in chosen)
     found: dict[str, tuple[list[str], dict[str, Json]]] = {}
     for item in wanted:
+        if not isinstance(item, str) and len(item) != 1:
+            raise ConfigError(f"metrics: {dict(item)} must be one score with its options, as {{name: {{key: value}}}}")
         score, options = (item, {}) if isinstance(item, str) else next(iter(item.items()))
         givers = [name for name, listing in listings.items() if score in (name, *_gives(listing))]
         if not givers:

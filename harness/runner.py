@@ -59,7 +59,7 @@ class _Watch:
         if self._barren == HOPELESS:
             raise Incomplete(
                 f"the model gave no output in {HOPELESS} batches, one after another; the last failure: "
-                f"{broken[-1].kind}: {broken[-1].message}"
+                f"{broken[-1].kind}: {broken[-1].message}; once that is mended, the same command with --retry-failures"
             )
 
 
@@ -153,14 +153,18 @@ def _generate(items: Sequence[Any], loaded: _Loaded) -> list[Output | Failure]:
     if not items:
         return []
     try:
-        results = list(loaded.model.generate(loaded.preparer.collate(items)))
+        results: list[Output | Failure] | None = list(loaded.model.generate(loaded.preparer.collate(items)))
     except HarnessError:
         raise
     except Exception as error:  # noqa: BLE001 - a batch that the model cannot take is tried again in parts
+        kind = "out_of_memory" if isinstance(error, MemoryError) or "out of memory" in str(error) else "generate"
+        failure = Failure(kind, say(error))
+        results = None
+    if results is None:
+        # Out of the handler, whose traceback would hold the failed batch's memory.
         if len(items) > 1:
             return [result for item in items for result in _generate([item], loaded)]
-        kind = "out_of_memory" if isinstance(error, MemoryError) or "out of memory" in str(error) else "generate"
-        return [Failure(kind, say(error))]
+        return [failure]
     if len(results) != len(items) or not all(isinstance(result, Output | Failure) for result in results):
         raise PluginError(
             f"the model returned {len(results)} results for a batch of {len(items)}; a LoadedModel must return one "

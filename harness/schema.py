@@ -116,6 +116,7 @@ CREATE TABLE scores (
     score TEXT,                        -- NULL where there is none
     reason TEXT,                       -- why it could not be scored; NULL too where there was nothing to measure
     per_sample BLOB,                   -- float64, one an answered sample
+    metrics TEXT NOT NULL,             -- the digest of the metrics and options that gave it
     PRIMARY KEY (run, protocol, name)
 ) WITHOUT ROWID;
 

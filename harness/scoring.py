@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from harness.errors import HarnessError, PluginError
-from harness.host import Catalog, say
+from harness.host import Catalog, Listing, say
 from harness.plan import MetricChoice
 from harness.protocols import Check, CheckResult, Metric
 from harness.stats import FloatArray, IntArray, Interval, cluster_codes, clustered_bootstrap, clustered_mean
@@ -81,8 +83,18 @@ def score(
                     per_sample[name] = np.asarray(values, dtype=np.float64)
         except Exception as error:  # noqa: BLE001 - whatever a metric raises, the other metrics go on
             reason = str(error) if isinstance(error, HarnessError) else say(error)
-            unscored.update({name: reason for name in wanted if name not in scores})
-    return Scored(scores, per_sample, unscored, tuple(inapplicable))
+            unscored.update(dict.fromkeys(wanted, reason))
+    unscored = {name: reason for name, reason in unscored.items() if name not in scores}
+    nothing = tuple(name for name in dict.fromkeys(inapplicable) if name not in {*scores, *unscored})
+    return Scored(scores, per_sample, unscored, nothing)
+
+
+def metrics_digest(metrics: Iterable[MetricChoice]) -> str:
+    """What scores depend on beside the predictions and the protocol: metrics, their versions and their options."""
+    chosen = [
+        (choice.listing.entry.target, choice.listing.plugin.origin, choice.scores, choice.options) for choice in metrics
+    ]
+    return hashlib.sha256(msgspec.json.encode(chosen, order="sorted")).hexdigest()
 
 
 def unmet_needs(metrics: Iterable[MetricChoice], catalog: Catalog) -> dict[str, str]:
@@ -98,11 +110,19 @@ def unmet_needs(metrics: Iterable[MetricChoice], catalog: Catalog) -> dict[str, 
         for name in choice.scores:
             for need in info[name].needs if name in info else ():
                 if need not in results:
-                    check: Check = catalog.find("check", need).load()
-                    results[need] = check.run()
+                    results[need] = _checked(catalog.find("check", need))
                 if not results[need].ok:
                     unmet[name] = f"needs {need}: {results[need].detail}; {results[need].hint}"
     return unmet
+
+
+def _checked(listing: Listing) -> CheckResult:
+    """A check that raises has not passed."""
+    try:
+        check: Check = listing.load()
+        return check.run()
+    except Exception as error:  # noqa: BLE001 - a check is foreign code
+        return CheckResult(False, f"the check itself failed ({say(error)})", f"report it to {listing.plugin.origin}")
 
 
 def _compute(

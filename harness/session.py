@@ -14,15 +14,15 @@ from harness.checkpoints import EmbeddedStore
 from harness.config import Settings, load_settings
 from harness.database import Database
 from harness.environment import environment
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Incomplete, PluginError
 from harness.host import Catalog, build_catalog, say
 from harness.plan import Plan, Task, choose_model, choose_task, make_plan
 from harness.protocols import CheckpointStore, Engine, Tracker
 from harness.report.document import run_document
 from harness.runner import LocalEngine, execute
-from harness.scoring import score, unmet_needs
+from harness.scoring import metrics_digest, score, unmet_needs
 from harness.store import COMPLETE, Run, RunStore
-from harness.types import DataSource, Json, Output, Pair, Prediction
+from harness.types import DataSource, Json, Output, Pair, Prediction, Sample
 
 BATCH = 16
 
@@ -203,13 +203,24 @@ class Session:
                     watcher.advance(len(predictions))
 
                 execute(plan, engine, done.__contains__, sink)
-        return self.store.finish(run)
+        missing = run.n - len(self.store.answered(run))
+        if missing:
+            raise Incomplete(f"run {run.id}: the engine returned without {missing} of {run.n} samples; run it again")
+        finished = self.store.finish(run)
+        return replace(
+            finished,
+            model=plan.model.text,
+            version=plan.model.spec.version,
+            digest=plan.model.spec.digest,
+            facts={**finished.facts, "data": str(plan.task.data)},
+        )
 
     def _document(self, run: Run, task: Task, unmet: Mapping[str, str]) -> dict[str, Json]:
         """The stored scores where they are all there, else new ones."""
         stored = self.store.scored(run, task.protocol)
         wanted = {name for choice in task.metrics for name in choice.scores}
-        if run.status == COMPLETE and wanted <= {*stored.scores, *stored.inapplicable}:
+        same = self.store.made_by(run, task.protocol) == metrics_digest(task.metrics)
+        if run.status == COMPLETE and same and wanted <= {*stored.scores, *stored.inapplicable}:
             return run_document(self.store, run, task.protocol)
         return self._score(run, task, unmet)
 
@@ -218,7 +229,7 @@ class Session:
         limited = f"only the first {limit} samples were evaluated" if limit is not None else ""
         pairs = StoredPairs(self.store, run, task)
         scored = score(pairs, task.metrics, task.protocol, unmet=unmet, limited=limited)
-        self.store.keep_scores(run, task.protocol, scored)
+        self.store.keep_scores(run, task.protocol, scored, metrics_digest(task.metrics))
         return run_document(self.store, run, task.protocol)
 
     def _track(self, document: Mapping[str, Json], listener: Listener) -> None:
@@ -241,8 +252,14 @@ class StoredPairs:
     def __iter__(self) -> Iterator[Pair]:
         for sample, prediction in self.store.predictions(self.run):
             if isinstance(prediction.result, Output):
-                answer = self.task.benchmark.parse(prediction.result.text, self.task.profile)
-                yield Pair(sample, answer, prediction.result)
+                yield Pair(sample, self._parse(sample, prediction.result.text), prediction.result)
+
+    def _parse(self, sample: Sample, text: str) -> str:
+        try:
+            return self.task.benchmark.parse(text, self.task.profile)
+        except Exception as error:
+            where = f"benchmark {self.task.name!r} could not parse the answer to sample {sample.id!r}"
+            raise PluginError(f"{where}: {say(error)}") from error
 
 
 @contextmanager

@@ -139,7 +139,9 @@ class RunStore:
         for item in predictions:
             result = item.result
             if isinstance(result, Failure):
-                answers.append((run.key, item.position, item.sample_id, "", 0, 0, 0, 0, result.kind, result.message))
+                answers.append(
+                    (run.key, item.position, item.sample_id, "", 0, 0, 0, 0, result.kind, _storable(result.message))
+                )
                 continue
             usage = result.usage
             answers.append((
@@ -150,7 +152,16 @@ class RunStore:
             if result.trace is not None:
                 traces.append((run.key, item.position, zlib.compress(msgspec.json.encode(result.trace))))
         with self._database.transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", answers)
+            # A failure never takes the place of an answer that is there: answers are dear, and a device may be busy.
+            connection.executemany(
+                "INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (run, position) DO UPDATE SET"
+                " text = excluded.text, prompt_tokens = excluded.prompt_tokens,"
+                " visual_tokens = excluded.visual_tokens, full_visual_tokens = excluded.full_visual_tokens,"
+                " generated_tokens = excluded.generated_tokens, failure = excluded.failure, message = excluded.message"
+                " WHERE predictions.failure IS NOT NULL",
+                answers,
+            )
             connection.executemany("INSERT OR REPLACE INTO timings VALUES (?, ?, ?)", timings)
             connection.executemany("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", traces)
             connection.execute("UPDATE runs SET seconds = seconds + ? WHERE key = ?", (seconds, run.key))
@@ -212,8 +223,15 @@ class RunStore:
             ).fetchone()
         return Spent(**dict(row), device_seconds=seconds)
 
-    def keep_scores(self, run: Run, protocol: str, scored: Scored) -> None:
-        """Replace the run's scores under a protocol."""
+    def made_by(self, run: Run, protocol: str) -> str | None:
+        """The digest of the metrics that gave the stored scores; None where there are none."""
+        query = "SELECT DISTINCT metrics FROM scores WHERE run = ? AND protocol = ?"
+        with self._database.reading() as connection:
+            found = connection.execute(query, (run.key, protocol)).fetchone()
+        return None if found is None else str(found[0])
+
+    def keep_scores(self, run: Run, protocol: str, scored: Scored, metrics: str) -> None:
+        """Replace the run's scores under a protocol by those that metrics of that digest gave."""
         rows: list[tuple[Json, ...]] = [
             (run.key, protocol, name, place, _json(item), None, _bytes(scored.per_sample.get(name)))
             for place, (name, item) in enumerate(scored.scores.items())
@@ -222,7 +240,9 @@ class RunStore:
         rows += [(run.key, protocol, name, len(rows), None, None, None) for name in scored.inapplicable]
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM scores WHERE run = ? AND protocol = ?", (run.key, protocol))
-            connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(
+                "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [(*row, metrics) for row in rows]
+            )
 
     def scored(self, run: Run, protocol: str) -> Scored:
         """The run's scores under a protocol; without the values of single samples."""

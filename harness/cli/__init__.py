@@ -81,7 +81,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         if not _installed():
             raise PluginError("the harness is not installed: run `make install` in the checkout")
-        return _code(command.main([*arguments], prog_name="harness", standalone_mode=False))
+        code = _code(command.main([*arguments], prog_name="harness", standalone_mode=False))
+        sys.stdout.flush()
+        return code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -94,7 +96,10 @@ def run(arguments: Sequence[str]) -> int:
     except Terminated:
         print("terminated; what was finished is kept, the same command goes on", file=sys.stderr)
         return TERMINATED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # click and rich turn a broken pipe into an exit with 1, which is a failed gate's alone.
+        if isinstance(error, SystemExit) and error.code != 1:
+            return _code(error.code)
         # The reader of our output has gone; nothing more can be said to it, not even by the interpreter's own flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNEXPECTED

@@ -112,7 +112,8 @@ def remarks(document: Mapping[str, Json]) -> None:
     where = f"{document['model']['ref']} on {document['benchmark']['name']}"
     for kind, count in document["failures"].items():
         example = document["failure_examples"][kind]
-        say(f"{where}: {count} of {document['n']} samples failed ({kind}), such as: {example}")
+        failed = f"{count} of {document['n']} samples failed ({kind}; --retry-failures asks again)"
+        say(f"{where}: {failed}, such as: {example}")
     for name, reason in document["unscored"].items():
         say(f"{where}: no {name}: {reason}")
     for name, item in document["scores"].items():
@@ -122,5 +123,8 @@ def remarks(document: Mapping[str, Json]) -> None:
 
 def exit_code(documents: Sequence[Mapping[str, Json]]) -> int:
     """0 where everything was answered and scored, else 3."""
-    whole = all(document["coverage"] == 1 and not document["unscored"] for document in documents)
+    whole = all(
+        document["coverage"] == 1 and not document["unscored"] and (document["scores"] or document["inapplicable"])
+        for document in documents
+    )
     return 0 if whole else 3

@@ -11,7 +11,11 @@ from harness.types import Json, Score
 
 
 def run_document(store: RunStore, run: Run, protocol: str) -> dict[str, Json]:
-    """The run with its scores under a protocol. Accuracies are fractions; other scores keep their own scale."""
+    """The run with its scores under a protocol. Accuracies are fractions; other scores keep their own scale.
+
+    The model's and the data's names are those of `run`: the same weights and samples may have been named otherwise
+    when they were first evaluated.
+    """
     scored = store.scored(run, protocol)
     failures = store.failures(run)
     answered = len(store.answered(run)) - sum(count for count, _ in failures.values())

@@ -230,6 +230,30 @@ def test_a_metric_with_nothing_to_measure_is_no_fault(cli: Command, trivia: Path
     assert run["unscored"] == {}
 
 
+def test_results_bear_the_names_of_this_call(cli: Command, trivia: Path) -> None:
+    cli("eval", "--model", "acme-parrot:last", "--bench", "acme-trivia")
+    again = only_run(cli("eval", "--model", "acme-parrot:last,sleep=0", "--bench", "acme-trivia", "--json"))
+    assert again["model"]["ref"] == "acme-parrot:last,sleep=0"
+
+
+def test_other_metric_options_make_other_scores(cli: Command, trivia: Path) -> None:
+    whole = only_run(cli(*EVAL, "--json"))["scores"]["exact"]["value"]
+    write_settings(trivia.parent, ("{exact: {weight: 0.5}}",))
+    assert only_run(cli(*EVAL, "--json"))["scores"]["exact"]["value"] == pytest.approx(whole / 2)
+
+
+def test_a_reader_that_goes_away_is_no_failed_gate(harness: Command, trivia: Path, third_party: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(third_party)}
+    for arguments in (["list"], ["list", "--json"], ["describe", "acme-exact"]):
+        command = [sys.executable, "-P", "-m", "harness", *arguments]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.stderr is not None
+            assert b"Traceback" not in process.stderr.read()
+            assert process.wait(60) == 2, arguments
+
+
 def test_describe_tells_of_entries_and_runs(cli: Command, trivia: Path) -> None:
     assert "exact (fraction, higher is better)" in cli("describe", "acme-exact").stdout
     run = only_run(cli(*EVAL, "--json"))

@@ -80,6 +80,13 @@ def test_a_wrong_metric_in_the_settings(cli: Command, trivia: Path, metrics: tup
     assert said in result.stderr
 
 
+def test_a_mapping_of_two_metrics_in_one_place_is_refused(cli: Command, trivia: Path) -> None:
+    write_settings(trivia.parent, ("{exact: {}, exact_words: {}}",))
+    result = cli(*EVAL)
+    assert result.returncode == 2
+    assert "must be one score with its options" in result.stderr
+
+
 def test_metric_options_reach_the_metric(cli: Command, trivia: Path) -> None:
     plain = json.loads(cli(*EVAL, "--json").stdout)["runs"][0]["scores"]["exact"]["value"]
     write_settings(trivia.parent, ("{exact: {weight: 0.5}}",))
