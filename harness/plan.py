@@ -77,8 +77,17 @@ class Task:
         return content.hexdigest()
 
     def request(self, sample: Sample) -> Request:
-        """What a model is shown of the sample under the chosen profile."""
-        return self.benchmark.request(sample, self.profile)
+        """What a model is shown of the sample under the chosen profile.
+
+        Raises:
+            PluginError: the benchmark cannot say.
+        """
+        try:
+            return self.benchmark.request(sample, self.profile)
+        except HarnessError:
+            raise
+        except Exception as error:
+            raise PluginError(f"benchmark {self.name!r} cannot ask about sample {sample.id!r}: {say(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,10 +304,16 @@ def make_plan(
 
 
 def encode_sample(sample: Sample) -> bytes:
-    """A sample's content as JSON, without where its pictures lie."""
-    return msgspec.json.encode(
-        (sample.id, sample.question, sample.references, sample.group, sample.facts), order="sorted"
-    )
+    """A sample's content as JSON, without where its pictures lie.
+
+    Raises:
+        DataError: it holds what JSON cannot.
+    """
+    content = (sample.id, sample.question, sample.references, sample.group, sample.facts)
+    try:
+        return msgspec.json.encode(content, order="sorted")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample {sample.id!r} cannot be stored: {error}") from error
 
 
 def decode_sample(content: bytes) -> Sample:

@@ -57,6 +57,7 @@ def test_a_wrong_word_on_the_command_line(cli: Command, trivia: Path, arguments:
         ("", "found no samples"),
         ('{"id": "q", "question": "a b", "answers": []}\n' * 2, "the sample id 'q' occurs twice"),
         ('{"id": "q"}', "KeyError: 'question'"),
+        ('{"id": "q", "question": "half a pair \\ud800", "answers": []}', "sample 'q' cannot be stored"),
     ],
 )
 def test_malformed_data(cli: Command, trivia: Path, content: str, said: str) -> None:
