@@ -82,7 +82,13 @@ def test_an_interrupted_run_goes_on_and_equals_an_unbroken_one(
     workspace = trivia.parent
     slow = ("eval", "--model", "acme-parrot:last,sleep=0.3", "--bench", "acme-trivia", "--batch", "4", "--json")
     environment = {**os.environ, "PYTHONPATH": str(third_party)}
-    process = subprocess.Popen([sys.executable, "-P", "-m", "harness", *slow], env=environment, stderr=subprocess.PIPE)
+    # A shell's background jobs ignore SIGINT, and so would their children: undo that for the one that is to get it.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "harness", *slow],
+        env=environment,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
+    )
     deadline = time.monotonic() + 60
     done = 0
     while not 4 <= done < 40 and time.monotonic() < deadline:
