@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.protocols import ModelSpec as ModelSpec
     from harness.protocols import Preparer as Preparer
     from harness.protocols import Resolved as Resolved
+    from harness.protocols import ResultsReader as ResultsReader
     from harness.protocols import Sink as Sink
     from harness.protocols import Tracker as Tracker
     from harness.session import Listener as Listener
@@ -100,6 +101,7 @@ _HOMES = {
         "ModelSpec",
         "Preparer",
         "Resolved",
+        "ResultsReader",
         "Sink",
         "Tracker",
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.types import (
     AliasMove,
@@ -62,6 +62,20 @@ class Benchmark(Protocol):
 
     def parse(self, text: str, profile: str) -> str:
         """The answer in what a model said."""
+
+
+@runtime_checkable
+class ResultsReader(Protocol):
+    """A benchmark that has an official format for results, which then can be scored without a model."""
+
+    def results(self, paths: Sequence[Path]) -> Iterable[tuple[str, Output]]:
+        """What results files say: sample ids with answers, in the files' order, repetitions included.
+
+        Where the official format keeps parts apart, such as attention, each part is a path of its own.
+
+        Raises:
+            DataError: a file cannot be read or is of another layout; names the file, the record and the field.
+        """
 
 
 class Preparer(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from harness.errors import ImageError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = Any
 """A value that JSON can hold."""
+
+NOTHING: Mapping[str, Json] = MappingProxyType({})
 
 
 class ImageRef(Protocol):
@@ -62,6 +65,8 @@ class Sample:
         references: the accepted answers or captions, repetitions kept.
         group: what clusters its error, as a rule the picture.
         facts: what metrics and breakdowns need beyond that; JSON values only.
+        shared: what they need of the whole dataset, such as a list of synonyms: one and the same mapping in all
+            samples of it, stored once; JSON values only.
     """
 
     id: str
@@ -70,6 +75,7 @@ class Sample:
     references: tuple[str, ...]
     group: str
     facts: Mapping[str, Json] = field(default_factory=dict)
+    shared: Mapping[str, Json] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ class Usage:
         full_visual_tokens: visual tokens of the same pictures without any compression.
         generated_tokens: tokens of the answer, the end token apart.
         seconds: this sample's share of its batch's time on the device.
+        peak_bytes: the most memory that its batch held on the device at once, the weights included; 0 where unknown.
     """
 
     prompt_tokens: int = 0
@@ -106,6 +113,7 @@ class Usage:
     full_visual_tokens: int = 0
     generated_tokens: int = 0
     seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +183,8 @@ class Measured:
         reduce: [..., k] summed statistics -> [...] values; vectorised, so that resampling is a matrix product.
         labels: breakdown -> [n] key a pair, None where it belongs to no key.
         incomparable: why the value is not comparable with published ones; empty where it is.
+        replicates: [b] the value without each of b disjoint parts of the pairs, cut along `Sample.group`: the jackknife
+            of a score that has neither.
     """
 
     value: float | None
@@ -183,6 +193,7 @@ class Measured:
     reduce: Callable[[FloatArray], FloatArray] | None = None
     labels: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     incomparable: str = ""
+    replicates: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,11 @@ from harness import DataError, DataSource, Sample, near
 
 T = TypeVar("T")
 
+# Half of a surrogate pair, which JSON can spell and text cannot hold; other escapes come first, to be passed over.
+_LONE_SURROGATE = re.compile(
+    rb"(?P<other>\\[^u]|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w)|\\u[dD][89a-fA-F]\w\w",
+)
+
 ELSEWHERE = "name the right place with --data or with `data:` in benchmarks.yaml"
 
 
@@ -66,13 +71,41 @@ def read(path: Path, type: type[T]) -> T:
         DataError: it cannot be read, is no JSON (with line and column), or is not of this type (with the
             record, and the field that was perhaps meant).
     """
-    content = _bytes(path)
+    return _decode(_bytes(path), type, path)
+
+
+def records(paths: Sequence[Path], type: type[T]) -> Iterator[T]:
+    """The records of results files: JSON lists, or JSON lines, gzipped where the name ends with .gz.
+
+    Raises:
+        DataError: as `read` does, naming the record or the line.
+    """
+    for path in paths:
+        content = _bytes(path)
+        if not content.strip():
+            raise DataError(f"{path}: is empty; a results file has a record for each question")
+        if content.lstrip().startswith(b"{"):
+            for number, line in enumerate(content.splitlines(), 1):
+                if line.strip():
+                    yield _decode(line, type, f"{path}:{number}", "JSON lines with one record each")
+        else:
+            yield from _decode(content, list[type], path)  # type: ignore[valid-type]
+
+
+def _decode(content: bytes, type: type[T], place: Path | str, wanted: str = "JSON") -> T:
     try:
         return msgspec.json.decode(content, type=type)
     except msgspec.ValidationError as error:
-        raise DataError(f"{path}: {explain(str(error), content)}") from error
+        raise DataError(f"{place}: {explain(str(error), content)}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}{_position(content)}: not JSON ({error}); download or export it again") from error
+        whole = _LONE_SURROGATE.sub(_replaced, content)
+        if whole != content:
+            return _decode(whole, type, place, wanted)
+        raise DataError(f"{place}{_position(content)}: not {wanted} ({error}); download or export it again") from error
+
+
+def _replaced(escape: re.Match[bytes]) -> bytes:
+    return escape[0] if escape["other"] else rb"\ufffd"
 
 
 def distinct(samples: Iterable[Sample], place: Path | str) -> Iterator[Sample]:
