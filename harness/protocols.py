@@ -68,10 +68,11 @@ class Benchmark(Protocol):
 class ResultsReader(Protocol):
     """A benchmark that has an official format for results, which then can be scored without a model."""
 
-    def results(self, paths: Sequence[Path]) -> Iterable[tuple[str, Output]]:
+    def results(self, paths: Sequence[Path], data: DataSource) -> Iterable[tuple[str, Output]]:
         """What results files say: sample ids with answers, in the files' order, repetitions included.
 
-        Where the official format keeps parts apart, such as attention, each part is a path of its own.
+        Where the official format keeps parts apart, such as attention, each part is a path of its own. Where its ids
+        mean nothing by themselves, `data` is where the benchmark's data lies.
 
         Raises:
             DataError: a file cannot be read or is of another layout; names the file, the record and the field.
