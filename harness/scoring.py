@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -14,7 +14,17 @@ from harness.errors import HarnessError, PluginError
 from harness.host import Catalog, Listing, say
 from harness.plan import MetricChoice
 from harness.protocols import Check, CheckResult, Metric
-from harness.stats import FloatArray, IntArray, Interval, cluster_codes, clustered_bootstrap, clustered_mean
+from harness.stats import (
+    FloatArray,
+    IntArray,
+    Interval,
+    cluster_codes,
+    clustered_mean,
+    distinct,
+    jackknife,
+    percentile_interval,
+    resampled_sums,
+)
 from harness.types import Measured, Pair, Score
 
 
@@ -54,7 +64,8 @@ def score(
     per_sample: dict[str, FloatArray] = {}
     unscored: dict[str, str] = dict(unmet)
     inapplicable: list[str] = []
-    clusters = cluster_codes([pair.sample.group for pair in pairs])
+    clusters = cluster_codes(pair.sample.group for pair in pairs)
+    uncertainty = _Uncertainty(clusters)
     for choice in metrics:
         wanted = [name for name in choice.scores if name not in unmet]
         if not wanted:
@@ -77,7 +88,7 @@ def score(
                     unscored[name] = f"the metric gave {value}"
                     continue
                 note = f"not comparable: {limited}" if limited and metric.info[name].corpus else ""
-                scores[name] = _with_uncertainty(measured[name], clusters, note)
+                scores[name] = uncertainty.of(measured[name], note)
                 values = measured[name].per_sample
                 if values is not None:
                     per_sample[name] = np.asarray(values, dtype=np.float64)
@@ -140,41 +151,65 @@ def _compute(
     return measured
 
 
-def _with_uncertainty(measured: Measured, clusters: IntArray, note: str) -> Score:
-    everything = np.ones(clusters.size, dtype=bool)
-    whole = _score(measured, clusters, everything, measured.value)
-    by: dict[str, dict[str, Score]] = {}
-    for breakdown, labels in measured.labels.items():
-        keys = np.array(["" if label is None else label for label in labels], dtype=object)
-        parts = {str(key): _score(measured, clusters, keys == key, None) for key in sorted(set(keys) - {""})}
-        by[breakdown] = {key: part for key, part in parts.items() if part is not None}
-    assert whole is not None
-    return replace(whole, by=by, note="; ".join(filter(None, [measured.incomparable, note])))
+class _Uncertainty:
+    """Values, errors and intervals of measured scores and of their parts.
+
+    Args:
+        clusters: [n] each pair's cluster.
+    """
+
+    def __init__(self, clusters: IntArray) -> None:
+        self._clusters = clusters
+        self._everything = np.arange(clusters.size)
+        # Scores such as BLEU's four orders share their statistics; resampling these is what costs.
+        self._statistics: FloatArray | None = None
+        self._sums: dict[tuple[str, str], FloatArray | None] = {}
+
+    def of(self, measured: Measured, note: str) -> Score:
+        """The score, its own value kept, with all its breakdowns."""
+        whole = self._of_part(measured, ("", ""), self._everything, measured.value)
+        assert whole is not None
+        by: dict[str, dict[str, Score]] = {}
+        for breakdown, labels in measured.labels.items():
+            rows_of = rows_by_key(labels)
+            parts = {key: self._of_part(measured, (breakdown, key), rows, None) for key, rows in rows_of.items()}
+            by[breakdown] = {key: part for key, part in parts.items() if part is not None}
+        return replace(whole, by=by, note="; ".join(filter(None, [measured.incomparable, note])))
+
+    def _of_part(self, measured: Measured, part: tuple[str, str], rows: IntArray, value: float | None) -> Score | None:
+        """The score of the pairs of a part (breakdown, key); the metric's own value where it is given."""
+        interval: Interval | None = None
+        if measured.statistics is not None and measured.reduce is not None:
+            if value is None:
+                value = float(measured.reduce(np.asarray(measured.statistics, np.float64)[rows].sum(axis=0)))
+            sums = self._resampled(measured.statistics, part, rows)
+            interval = None if sums is None else percentile_interval(measured.reduce(sums))
+        elif measured.per_sample is not None:
+            values = np.asarray(measured.per_sample, dtype=np.float64)
+            rows = rows[np.isfinite(values[rows])]
+            if rows.size:
+                value = float(values[rows].mean()) if value is None else value
+                interval = clustered_mean(values[rows], self._clusters[rows])
+        elif measured.replicates is not None and value is not None:
+            interval = jackknife(value, np.asarray(measured.replicates, dtype=np.float64))
+        if value is None or not math.isfinite(value):
+            return None
+        clusters = distinct(self._clusters[rows])
+        if interval is None:
+            return Score(value, rows.size, clusters)
+        return Score(value, rows.size, clusters, interval.stderr, interval.low, interval.high)
+
+    def _resampled(self, statistics: FloatArray, part: tuple[str, str], rows: IntArray) -> FloatArray | None:
+        if self._statistics is not statistics:
+            self._statistics, self._sums = statistics, {}
+        if part not in self._sums:
+            self._sums[part] = resampled_sums(np.asarray(statistics, np.float64)[rows], self._clusters[rows])
+        return self._sums[part]
 
 
-def _score(
-    measured: Measured, clusters: IntArray, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], value: float | None
-) -> Score | None:
-    """The score of a part of the samples; the metric's own value where it is given."""
-    interval: Interval | None = None
-    if measured.statistics is not None and measured.reduce is not None:
-        statistics = np.asarray(measured.statistics, dtype=np.float64)[chosen]
-        members = clusters[chosen]
-        if value is None:
-            value = float(measured.reduce(statistics.sum(axis=0)))
-        interval = clustered_bootstrap(statistics, measured.reduce, members)
-    elif measured.per_sample is not None:
-        values = np.asarray(measured.per_sample, dtype=np.float64)
-        chosen = chosen & np.isfinite(values)
-        members = clusters[chosen]
-        if members.size and value is None:
-            value = float(values[chosen].mean())
-        interval = clustered_mean(values[chosen], members) if members.size else None
-    else:
-        members = clusters[chosen]
-    if value is None or not math.isfinite(value):
-        return None
-    count = int(np.unique(members).size)
-    if interval is None:
-        return Score(value, int(members.size), count)
-    return Score(value, int(members.size), count, interval.stderr, interval.low, interval.high)
+def rows_by_key(labels: Sequence[str | None]) -> dict[str, IntArray]:
+    """The rows that have each key, by the keys in order; rows without one are left out."""
+    numbers: dict[str | None, int] = {None: 0}
+    codes = np.fromiter((numbers.setdefault(label, len(numbers)) for label in labels), np.int64, len(labels))
+    rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(numbers)))[:-1])
+    return {key: rows[numbers[key]] for key in sorted(filter(None, numbers))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +24,10 @@ class Interval:
     high: float
 
 
-def cluster_codes(groups: Sequence[str]) -> IntArray:
+def cluster_codes(groups: Iterable[str]) -> IntArray:
     """Each sample's cluster as a number from 0, in order of first appearance. Shape [n]."""
     numbers: dict[str, int] = {}
-    return np.fromiter((numbers.setdefault(group, len(numbers)) for group in groups), dtype=np.int64, count=len(groups))
+    return np.fromiter((numbers.setdefault(group, len(numbers)) for group in groups), dtype=np.int64)
 
 
 def clustered_mean(values: FloatArray, clusters: IntArray, confidence: float = CONFIDENCE) -> Interval | None:
@@ -43,14 +43,37 @@ def clustered_mean(values: FloatArray, clusters: IntArray, confidence: float = C
     Returns:
         None where there are fewer than two clusters, which say nothing about their spread.
     """
-    count = np.unique(clusters).size
+    count = distinct(clusters)
     if count < 2:
         return None
     mean = values.mean()
     totals = np.bincount(clusters, weights=values - mean)
     stderr = float(np.sqrt(count / (count - 1) * np.square(totals).sum()) / values.size)
-    reach = _student(count - 1, confidence) * stderr
-    return Interval(stderr, float(mean - reach), float(mean + reach))
+    return _around(float(mean), stderr, count - 1, confidence)
+
+
+def resampled_sums(
+    statistics: FloatArray, clusters: IntArray, *, seed: int = 0, resamples: int = RESAMPLES
+) -> FloatArray | None:
+    """The sums of a corpus score's statistics in resamples of whole clusters, drawn with replacement.
+
+    Args:
+        statistics: [n, k] sufficient statistics a sample; they add up.
+        clusters: [n] numbers from 0.
+
+    Returns:
+        [resamples, k]; None where there are fewer than two clusters.
+    """
+    _, codes = np.unique(clusters, return_inverse=True)
+    count = int(codes.max()) + 1 if codes.size else 0
+    if count < 2:
+        return None
+    totals = np.stack([np.bincount(codes, weights=column) for column in statistics.T], axis=1)
+    generator = np.random.default_rng(seed)
+    sums = np.empty((resamples, statistics.shape[1]))
+    for row in sums:  # one at a time: what all the draws of many clusters would take is gigabytes
+        row[:] = np.bincount(generator.integers(0, count, size=count), minlength=count) @ totals
+    return sums
 
 
 def clustered_bootstrap(
@@ -72,18 +95,45 @@ def clustered_bootstrap(
     Returns:
         None where there are fewer than two clusters.
     """
-    _, codes = np.unique(clusters, return_inverse=True)
-    count = int(codes.max()) + 1 if codes.size else 0
-    if count < 2:
+    sums = resampled_sums(statistics, clusters, seed=seed, resamples=resamples)
+    return None if sums is None else percentile_interval(reduce(sums), confidence)
+
+
+def percentile_interval(scores: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
+    """The interval between the percentiles of a score's [r] resamples.
+
+    Resamples without a score (NaN), such as a precision where nothing was affirmed, are left out; None where fewer
+    than two are left.
+    """
+    scores = scores[np.isfinite(scores)]
+    if scores.size < 2:
         return None
-    totals = np.zeros((count, statistics.shape[1]))
-    np.add.at(totals, codes, statistics)
-    generator = np.random.default_rng(seed)
-    draws = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
-    scores = reduce(draws @ totals)
     tail = (1 - confidence) / 2
     low, high = np.quantile(scores, [tail, 1 - tail])
     return Interval(float(scores.std(ddof=1)), float(low), float(high))
+
+
+def jackknife(value: float, replicates: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
+    """The interval of any smooth score, from its [b] values without each of b disjoint parts of about equal size.
+
+    The variance is (b-1)/b Σ_j (θ_j - mean θ)²: the delete-a-group jackknife (Shao and Tu, 1995, section 2.3), with
+    Student's t on b-1 degrees of freedom. None where there are fewer than two parts.
+    """
+    parts = replicates.size
+    if parts < 2 or not np.isfinite(replicates).all():
+        return None
+    stderr = float(np.sqrt((parts - 1) / parts * np.square(replicates - replicates.mean()).sum()))
+    return _around(value, stderr, parts - 1, confidence)
+
+
+def distinct(clusters: IntArray) -> int:
+    """How many clusters there are among [n] numbers from 0."""
+    return int(np.count_nonzero(np.bincount(clusters))) if clusters.size else 0
+
+
+def _around(value: float, stderr: float, degrees: int, confidence: float) -> Interval:
+    reach = _student(degrees, confidence) * stderr
+    return Interval(stderr, value - reach, value + reach)
 
 
 def _student(degrees: int, confidence: float) -> float:

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats import cluster_codes, clustered_bootstrap, clustered_mean
+from harness.stats import (
+    cluster_codes,
+    clustered_bootstrap,
+    clustered_mean,
+    jackknife,
+    percentile_interval,
+    resampled_sums,
+)
 
 
 def test_a_clustered_error_by_hand() -> None:
@@ -76,3 +83,34 @@ def test_ignoring_clusters_would_not_have_covered() -> None:
         assert interval is not None
         covered += interval.low <= 0.6 <= interval.high
     assert covered / 500 < 0.93
+
+
+@given(st.lists(st.floats(-10, 10), min_size=3, max_size=30))
+def test_the_jackknife_of_a_mean_is_its_standard_error(values: list[float]) -> None:
+    array = np.array(values)
+    without = (array.sum() - array) / (array.size - 1)
+    interval = jackknife(array.mean(), without)
+    assert interval is not None
+    assert interval.stderr == pytest.approx(array.std(ddof=1) / np.sqrt(array.size), abs=1e-9)
+
+
+def test_a_jackknife_needs_parts_that_have_a_score() -> None:
+    assert jackknife(1.0, np.array([1.0])) is None
+    assert jackknife(1.0, np.array([1.0, np.nan, 2.0])) is None
+
+
+def test_resamples_without_a_score_are_left_out() -> None:
+    interval = percentile_interval(np.array([1.0, np.nan, 2.0, 3.0]))
+    assert interval is not None
+    assert interval.stderr == 1
+    assert percentile_interval(np.array([1.0, np.nan])) is None
+
+
+def test_a_bootstrap_draws_whole_clusters() -> None:
+    """With clusters that are all alike there is nothing to vary, however much their samples do."""
+    statistics = np.array([[1.0, 0], [0, 4], [1, 0], [0, 4], [1, 0], [0, 4]])
+    sums = resampled_sums(statistics, np.array([0, 0, 1, 1, 2, 2]), resamples=50)
+    assert sums is not None
+    np.testing.assert_array_equal(sums, [[3.0, 12.0]] * 50)
+    again = resampled_sums(statistics[:, ::-1], np.array([5, 5, 9, 9, 7, 7]), resamples=50)
+    np.testing.assert_array_equal(again, [[12.0, 3.0]] * 50)
