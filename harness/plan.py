@@ -15,7 +15,7 @@ from harness.config import Settings
 from harness.errors import ConfigError, DataError, HarnessError, ImageError, PluginError, UnknownName, UsageError
 from harness.host import Catalog, Listing, say
 from harness.protocols import Benchmark, CheckpointStore, ModelPlugin, ModelSpec
-from harness.types import DataSource, ImageRef, Json, Request, Sample
+from harness.types import NOTHING, DataSource, ImageRef, Json, Request, Sample
 
 IMAGE_MODES = ("real", "none", "shuffled")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*=", re.IGNORECASE)
@@ -38,11 +38,16 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class MetricChoice:
-    """A metric and which of its scores are wanted, in order."""
+    """A metric and which of its scores are wanted, in order.
+
+    Attributes:
+        asked: whether somebody asked for them; a benchmark's defaults are left out where what they need is not there.
+    """
 
     listing: Listing
     scores: tuple[str, ...]
     options: Mapping[str, Json]
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,10 @@ class Task:
 
     def digest(self) -> str:
         """The hash of all samples' content, pictures apart: what a run calls its data digest."""
-        content = hashlib.sha256()
+        digest = DataDigest()
         for sample in self.samples():
-            content.update(encode_sample(sample))
-        return content.hexdigest()
+            digest.add(sample, encode_sample(sample))
+        return digest.hexdigest()
 
     def request(self, sample: Sample) -> Request:
         """What a model is shown of the sample under the chosen profile.
@@ -177,6 +182,7 @@ def choose_task(
     data: DataSource | None = None,
     profile: str | None = None,
     protocol: str | None = None,
+    metrics: Sequence[str] = (),
 ) -> Task:
     """A benchmark with everything chosen: by the arguments, else the settings, else the benchmark's defaults.
 
@@ -201,9 +207,8 @@ def choose_task(
         raise UnknownName(f"profile of {name!r}", profile, info.profiles)
     if protocol not in info.protocols:
         raise UnknownName(f"protocol of {name!r}", protocol, info.protocols)
-    wanted = section.metrics if section and section.metrics else None
-    metrics = choose_metrics(catalog, info.metrics, wanted)
-    return Task(name, benchmark, source, profile, protocol, metrics)
+    wanted = metrics or (section.metrics if section and section.metrics else None)
+    return Task(name, benchmark, source, profile, protocol, choose_metrics(catalog, info.metrics, wanted))
 
 
 def choose_metrics(
@@ -211,34 +216,54 @@ def choose_metrics(
 ) -> tuple[MetricChoice, ...]:
     """The metrics that give the wanted scores; all scores of the defaults where nothing is wanted.
 
-    A score that several metrics give is taken from the one among the benchmark's defaults.
+    A score that several metrics give is taken from the one among the benchmark's defaults. `METRIC:REF` is a metric
+    that is told what to be: its option `ref` is what stands behind the colon.
 
     Raises:
         UnknownName: no metric gives such a score.
-        UsageError: several metrics give it, and none is a default.
+        UsageError: several metrics give it and none is a default, or two that are chosen give it.
     """
-    listings = catalog.all("metric")
     if wanted is None:
         chosen = [catalog.find("metric", name) for name in defaults]
-        return tuple(MetricChoice(listing, _gives(listing), {}) for listing in chosen)
-    found: dict[str, tuple[list[str], dict[str, Json]]] = {}
+        return tuple(MetricChoice(listing, _gives(listing), {}, asked=False) for listing in chosen)
+    found: dict[str, tuple[Listing, list[str], dict[str, Json]]] = {}
     for item in wanted:
         if not isinstance(item, str) and len(item) != 1:
             raise ConfigError(f"metrics: {dict(item)} must be one score with its options, as {{name: {{key: value}}}}")
-        score, options = (item, {}) if isinstance(item, str) else next(iter(item.items()))
-        givers = [name for name, listing in listings.items() if score in (name, *_gives(listing))]
-        if not givers:
-            known = {other for listing in listings.values() for other in _gives(listing)}
-            raise UnknownName("metric", score, known)
-        preferred = [name for name in givers if name in defaults] or givers
-        if len(preferred) > 1:
-            raise UsageError(f"the score {score!r} is given by several metrics; write one of: {', '.join(preferred)}")
-        scores, merged = found.setdefault(preferred[0], ([], {}))
-        scores += _gives(listings[score]) if score == preferred[0] else [score]
-        merged.update(options)
-    return tuple(
-        MetricChoice(listings[name], tuple(dict.fromkeys(scores)), options) for name, (scores, options) in found.items()
-    )
+        name, options = (item, {}) if isinstance(item, str) else next(iter(item.items()))
+        key, listing, gives, told = _giver(catalog, defaults, name, options)
+        _, scores, merged = found.setdefault(key, (listing, [], {}))
+        scores += gives
+        merged.update(told)
+    owners: dict[str, str] = {}
+    for key, (_, scores, _) in found.items():
+        for score in scores:
+            if owners.setdefault(score, key) != key:
+                raise UsageError(
+                    f"the score {score!r} is given by {owners[score]!r} and by {key!r}; choose one of them"
+                )
+    return tuple(MetricChoice(listing, tuple(dict.fromkeys(scores)), told) for listing, scores, told in found.values())
+
+
+def _giver(
+    catalog: Catalog, defaults: Sequence[str], name: str, options: Mapping[str, Json]
+) -> tuple[str, Listing, Sequence[str], Mapping[str, Json]]:
+    """What gives a wanted score: a key of its own, the metric, the scores that are meant, and its options."""
+    metric, colon, ref = name.partition(":")
+    if colon:
+        told = {**options, "ref": ref}
+        listing = catalog.find("metric", metric)
+        return name, listing, tuple(listing.load(**told).info), told
+    listings = catalog.all("metric")
+    givers = [giver for giver, listing in listings.items() if name in (giver, *_gives(listing))]
+    if not givers:
+        known = {score for listing in listings.values() for score in _gives(listing)}
+        raise UnknownName("metric", name, known)
+    preferred = [giver for giver in givers if giver in defaults] or givers
+    if len(preferred) > 1:
+        raise UsageError(f"the score {name!r} is given by several metrics; write one of: {', '.join(preferred)}")
+    listing = listings[preferred[0]]
+    return preferred[0], listing, _gives(listing) if name == preferred[0] else (name,), options
 
 
 def _gives(listing: Listing) -> tuple[str, ...]:
@@ -263,7 +288,7 @@ def make_plan(
     Raises:
         DataError: the data is absent, malformed, empty, or has an id twice.
     """
-    content, prompts, images = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+    digest, prompts, images = DataDigest(), hashlib.sha256(), hashlib.sha256()
     seen: set[str] = set()
     deck: dict[str, ImageRef] = {}
     hashes: dict[str, str] = {}
@@ -272,7 +297,7 @@ def make_plan(
         if sample.id in seen:
             raise DataError(f"{task.data}: the sample id {sample.id!r} occurs twice")
         seen.add(sample.id)
-        content.update(encode_sample(sample))
+        digest.add(sample, encode_sample(sample))
         total += 1
         if limit is not None and total > limit:
             continue
@@ -291,20 +316,42 @@ def make_plan(
     identity: dict[str, Json] = {
         "model": {"plugin": model.plugin, "fingerprint": model.spec.fingerprint, "image": model.image},
         "benchmark": {"name": task.name, "version": task.benchmark.info.version, "profile": task.profile},
-        "data_digest": content.hexdigest(),
+        "data_digest": digest.hexdigest(),
         "prompt_digest": prompts.hexdigest(),
         "image_digest": images.hexdigest() if model.image != "none" else None,
         "limit": n if n < total else None,
         "batch": batch,
         "seed": seed,
     }
-    digest = hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()
     pictures = _deal(deck, seed) if model.image == "shuffled" else {}
-    return Plan(digest[:12], model, task, identity, n, batch, device, pictures)
+    return Plan(run_id(identity), model, task, identity, n, batch, device, pictures)
+
+
+def run_id(identity: Mapping[str, Json]) -> str:
+    """The name of the run that everything in `identity` makes."""
+    return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()[:12]
+
+
+class DataDigest:
+    """The hash of a dataset: all its samples' content, pictures apart, and what they share."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._shared: Mapping[str, Json] = NOTHING
+
+    def add(self, sample: Sample, content: bytes) -> None:
+        """The next sample, and what `encode_sample` made of it."""
+        if sample.shared is not self._shared:
+            self._shared = sample.shared
+            self._hash.update(encode_shared(sample.shared))
+        self._hash.update(content)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def encode_sample(sample: Sample) -> bytes:
-    """A sample's content as JSON, without where its pictures lie.
+    """A sample's content as JSON, without where its pictures lie and what its dataset shares.
 
     Raises:
         DataError: it holds what JSON cannot.
@@ -316,10 +363,22 @@ def encode_sample(sample: Sample) -> bytes:
         raise DataError(f"sample {sample.id!r} cannot be stored: {error}") from error
 
 
-def decode_sample(content: bytes) -> Sample:
-    """The sample that `encode_sample` wrote; it has no pictures."""
+def encode_shared(shared: Mapping[str, Json]) -> bytes:
+    """What a dataset's samples share, as JSON.
+
+    Raises:
+        DataError: it holds what JSON cannot.
+    """
+    try:
+        return msgspec.json.encode(dict(shared), order="sorted")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"what the samples share cannot be stored: {error}") from error
+
+
+def decode_sample(content: bytes, shared: Mapping[str, Json] = NOTHING) -> Sample:
+    """The sample that `encode_sample` wrote, with what its dataset shares; it has no pictures."""
     id_, question, references, group, facts = msgspec.json.decode(content)
-    return Sample(id_, (), question, tuple(references), group, facts)
+    return Sample(id_, (), question, tuple(references), group, facts, shared)
 
 
 def _hash_or_say(image: ImageRef, hash_image: Callable[[ImageRef], str]) -> str:

@@ -128,4 +128,13 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1,)
+_VERSION_2: Final = """
+CREATE TABLE shared (
+    data TEXT PRIMARY KEY,             -- the digest of the data whose samples share it
+    content BLOB NOT NULL
+);
+
+ALTER TABLE timings ADD COLUMN peak_bytes INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)

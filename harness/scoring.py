@@ -51,14 +51,14 @@ def score(
     protocol: str,
     *,
     unmet: Mapping[str, str],
-    limited: str = "",
+    part: str = "",
 ) -> Scored:
     """Compute the chosen metrics; one that fails leaves the others alone.
 
     Args:
         pairs: answered samples; may be iterated several times.
         unmet: score -> why what it needs is not here, as `unmet_needs` found beforehand.
-        limited: how the run was limited; put on every score that this makes incomparable.
+        part: which part of the benchmark the pairs are; put on every score that this makes incomparable.
     """
     scores: dict[str, Score] = {}
     per_sample: dict[str, FloatArray] = {}
@@ -87,7 +87,7 @@ def score(
                 if not math.isfinite(value):
                     unscored[name] = f"the metric gave {value}"
                     continue
-                note = f"not comparable: {limited}" if limited and metric.info[name].corpus else ""
+                note = f"not comparable: {part}" if part and metric.info[name].corpus else ""
                 scores[name] = uncertainty.of(measured[name], note)
                 values = measured[name].per_sample
                 if values is not None:
@@ -161,7 +161,7 @@ class _Uncertainty:
     def __init__(self, clusters: IntArray) -> None:
         self._clusters = clusters
         self._everything = np.arange(clusters.size)
-        # Scores such as BLEU's four orders share their statistics; resampling these is what costs.
+        # Several scores may share their statistics, and resampling these is what costs.
         self._statistics: FloatArray | None = None
         self._sums: dict[tuple[str, str], FloatArray | None] = {}
 

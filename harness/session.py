@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from harness.checkpoints import EmbeddedStore
@@ -19,12 +21,17 @@ from harness.host import Catalog, build_catalog, say
 from harness.plan import Plan, Task, choose_model, choose_task, make_plan
 from harness.protocols import CheckpointStore, Engine, Tracker
 from harness.report.document import run_document
+from harness.results import Results, read_results
 from harness.runner import LocalEngine, execute
 from harness.scoring import metrics_digest, score, unmet_needs
 from harness.store import COMPLETE, Run, RunStore
-from harness.types import DataSource, Json, Output, Pair, Prediction, Sample
+from harness.types import RESULTS, DataSource, Json, Output, Pair, Prediction, Sample
 
 BATCH = 16
+OFFICIAL = "official"
+"""The scoring rules of a benchmark's own script, as every benchmark that has them calls them."""
+STORED_AT_ONCE = 10_000
+"""Answers of a results file in one transaction."""
 
 
 class Listener:
@@ -50,6 +57,7 @@ class Options:
     split: str | None = None
     profile: str | None = None
     protocol: str | None = None
+    metrics: tuple[str, ...] = ()
     limit: int | None = None
     batch: int = BATCH
     seed: int = 0
@@ -132,18 +140,15 @@ class Session:
         engine: Engine = LocalEngine()
         if options.engine is not None:
             engine = self.catalog.find("engine", options.engine).load()
-        tasks = {plan.task.name: plan.task for plan in plans}
-        unmet = {name: unmet_needs(task.metrics, self.catalog) for name, task in tasks.items()}
-        for name, reasons in unmet.items():
-            for reason in dict.fromkeys(reasons.values()):
-                missing = ", ".join(score for score, why in reasons.items() if why == reason)
-                listener.say(f"{name} will go without {missing}: {reason}")
+        able = {
+            name: self._able(task, listener) for name, task in {plan.task.name: plan.task for plan in plans}.items()
+        }
         facts = environment(self.catalog)
         documents = []
         try:
             for plan in plans:
                 run = self._run(plan, engine, facts, options, listener)
-                document = self._document(run, plan.task, unmet[plan.task.name])
+                document = self._document(run, *able[plan.task.name])
                 self._track(document, listener)
                 documents.append(document)
         finally:
@@ -155,7 +160,13 @@ class Session:
         data = None if options.data is None else DataSource(path=options.data, split=options.split)
         tasks = [
             choose_task(
-                name, self.catalog, self.settings, data=data, profile=options.profile, protocol=options.protocol
+                name,
+                self.catalog,
+                self.settings,
+                data=data,
+                profile=options.profile,
+                protocol=options.protocol,
+                metrics=options.metrics,
             )
             for name in dict.fromkeys(benchmarks)
         ]
@@ -172,26 +183,127 @@ class Session:
             for task in tasks
         ]  # fmt: skip
 
-    def rescore(self, id: str, protocol: str | None = None) -> dict[str, Json]:
+    def rescore(
+        self,
+        id: str,
+        protocol: str | None = None,
+        metrics: Sequence[str] = (),
+        listener: Listener = Listener(),  # noqa: B008
+    ) -> dict[str, Json]:
         """Score a stored run anew; needs neither its model nor its data.
 
         Raises:
-            UnknownName: there is no such run, or its benchmark knows no such protocol.
+            UnknownName: there is no such run, or its benchmark knows no such protocol or metric.
         """
         run = self.store.get(id)
-        task = choose_task(
-            run.benchmark, self.catalog, self.settings, data=DataSource(path=Path()),
-            profile=run.identity["benchmark"]["profile"], protocol=protocol,
+        profile = run.identity["benchmark"]["profile"]
+        if profile == RESULTS:
+            task = self._task_of_results(run.benchmark, DataSource(path=Path()), protocol, metrics)
+        else:
+            task = choose_task(
+                run.benchmark, self.catalog, self.settings, data=DataSource(path=Path()), profile=profile,
+                protocol=protocol, metrics=metrics,
+            )  # fmt: skip
+        return self._score(run, *self._able(task, listener))
+
+    def score_results(
+        self,
+        benchmark: str,
+        paths: Sequence[Path],
+        options: Options = Options(),
+        *,
+        allow_partial: bool = False,
+        listener: Listener = Listener(),  # noqa: B008 - stateless
+    ) -> dict[str, Json]:
+        """Score official results files, and store them as a run. Needs the benchmark's annotations, not its pictures.
+
+        The protocol is `official` where none is given and the benchmark has it. The answers are not parsed: what an
+        official scorer does with them is the protocol's to say.
+
+        Raises:
+            DataError: the files do not answer each sample once (see `read_results`).
+        """
+        data = self.settings.source(benchmark) if options.data is None else DataSource(path=options.data)
+        if data is not None and options.split is not None:
+            data = replace(data, split=options.split)
+        task = self._task_of_results(benchmark, data, options.protocol, options.metrics)
+        task, unmet = self._able(task, listener)
+        results = read_results(task, paths, allow_partial=allow_partial, remark=listener.say)
+        run = self._keep(results, task, paths)
+        if run.status != COMPLETE:
+            self.store.keep_samples(run, results.samples)
+            predictions = results.predictions()
+            while chunk := list(islice(predictions, STORED_AT_ONCE)):
+                self.store.add(run, chunk, 0.0)
+            run = self.store.finish(run)
+        document = self._document(run, task, unmet, results.pairs)
+        self._track(document, listener)
+        return document
+
+    def sample_scores(self, id: str, protocol: str) -> Iterator[dict[str, Json]]:
+        """The answered samples of a scored run: id, answer, and their own values of the scores that have such."""
+        run = self.store.get(id)
+        columns = self.store.per_sample(run, protocol)
+        answered = (item for _, item in self.store.predictions(run) if isinstance(item.result, Output))
+        for row, item in enumerate(answered):
+            assert isinstance(item.result, Output)
+            values = {name: column[row].item() for name, column in columns.items()}
+            scores = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            yield {"id": item.sample_id, "answer": item.result.text, "scores": scores}
+
+    def _task_of_results(
+        self, benchmark: str, data: DataSource | None, protocol: str | None, metrics: Sequence[str]
+    ) -> Task:
+        """The benchmark as an official results file is scored: no profile, and the official rules if there are such."""
+        task = choose_task(benchmark, self.catalog, self.settings, data=data, protocol=protocol, metrics=metrics)
+        protocols = task.benchmark.info.protocols
+        chosen = task.protocol if protocol else OFFICIAL if OFFICIAL in protocols else protocols[0]
+        return replace(task, profile=RESULTS, protocol=chosen)
+
+    def _keep(self, results: Results, task: Task, paths: Sequence[Path]) -> Run:
+        """The stored run of these answers, whatever files they were in."""
+        identity = {
+            "model": {"plugin": RESULTS, "fingerprint": results.fingerprint, "image": None},
+            "benchmark": {"name": task.name, "version": task.benchmark.info.version, "profile": RESULTS},
+            "data_digest": results.data_digest,
+            "limit": None,
+        }
+        facts = {**environment(self.catalog), "data": str(task.data), "results": [str(path) for path in paths]}
+        return self.store.begin(
+            identity, facts, len(results.samples), benchmark=task.name,
+            model=f"{RESULTS}:{','.join(path.name for path in paths)}", version=None, digest=results.fingerprint,
         )  # fmt: skip
-        return self._score(run, task, unmet_needs(task.metrics, self.catalog))
+
+    def _able(self, task: Task, listener: Listener) -> tuple[Task, dict[str, str]]:
+        """The task without those default scores that cannot be computed here, and why those asked for cannot be.
+
+        Both are said before anything runs.
+        """
+        unmet = unmet_needs(task.metrics, self.catalog)
+        for reason in dict.fromkeys(unmet.values()):
+            missing = ", ".join(score for score, why in unmet.items() if why == reason)
+            listener.say(f"{task.name} will go without {missing}: {reason}")
+        metrics = tuple(
+            choice
+            if choice.asked
+            else replace(choice, scores=tuple(name for name in choice.scores if name not in unmet))
+            for choice in task.metrics
+        )
+        kept = {name for choice in metrics for name in choice.scores}
+        able = replace(task, metrics=tuple(choice for choice in metrics if choice.scores))
+        return able, {name: reason for name, reason in unmet.items() if name in kept}
 
     def _run(self, plan: Plan, engine: Engine, facts: Mapping[str, Json], options: Options, listener: Listener) -> Run:
-        run = self.store.begin(plan, {**facts, "data": str(plan.task.data), "device": plan.device})
+        spec = plan.model.spec
+        run = self.store.begin(
+            plan.identity, {**facts, "data": str(plan.task.data), "device": plan.device}, plan.n,
+            benchmark=plan.task.name, model=plan.model.text, version=spec.version, digest=spec.digest,
+        )  # fmt: skip
         done = self.store.answered(run)
         if options.retry_failures:
             done -= self.store.failed(run)
         if len(done) < run.n:
-            self.store.keep_samples(run, plan)
+            self.store.keep_samples(run, (sample for _, sample in plan.samples()))
             with listener.run(plan, len(done)) as watcher:
                 last = time.monotonic()
 
@@ -210,25 +322,32 @@ class Session:
         return replace(
             finished,
             model=plan.model.text,
-            version=plan.model.spec.version,
-            digest=plan.model.spec.digest,
+            version=spec.version,
+            digest=spec.digest,
             facts={**finished.facts, "data": str(plan.task.data)},
         )
 
-    def _document(self, run: Run, task: Task, unmet: Mapping[str, str]) -> dict[str, Json]:
+    def _document(
+        self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Callable[[], Iterable[Pair]] | None = None
+    ) -> dict[str, Json]:
         """The stored scores where they are all there, else new ones."""
         stored = self.store.scored(run, task.protocol)
         wanted = {name for choice in task.metrics for name in choice.scores}
         same = self.store.made_by(run, task.protocol) == metrics_digest(task.metrics)
         if run.status == COMPLETE and same and wanted <= {*stored.scores, *stored.inapplicable}:
             return run_document(self.store, run, task.protocol)
-        return self._score(run, task, unmet)
+        return self._score(run, task, unmet, pairs() if pairs else None)
 
-    def _score(self, run: Run, task: Task, unmet: Mapping[str, str]) -> dict[str, Json]:
-        limit = run.identity["limit"]
-        limited = f"only the first {limit} samples were evaluated" if limit is not None else ""
-        pairs = StoredPairs(self.store, run, task)
-        scored = score(pairs, task.metrics, task.protocol, unmet=unmet, limited=limited)
+    def _score(
+        self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Iterable[Pair] | None = None
+    ) -> dict[str, Json]:
+        """Score the run's stored answers, or `pairs` where they are at hand already."""
+        limit, failures = run.identity["limit"], sum(count for count, _ in self.store.failures(run).values())
+        part = f"only the first {limit} samples were evaluated" if limit is not None else ""
+        if not part and failures:
+            part = f"only {run.n - failures} of {run.n} samples were answered"
+        chosen = StoredPairs(self.store, run, task) if pairs is None else pairs
+        scored = score(chosen, task.metrics, task.protocol, unmet=unmet, part=part)
         self.store.keep_scores(run, task.protocol, scored, metrics_digest(task.metrics))
         return run_document(self.store, run, task.protocol)
 
@@ -255,6 +374,8 @@ class StoredPairs:
                 yield Pair(sample, self._parse(sample, prediction.result.text), prediction.result)
 
     def _parse(self, sample: Sample, text: str) -> str:
+        if self.task.profile == RESULTS:
+            return text
         try:
             return self.task.benchmark.parse(text, self.task.profile)
         except Exception as error:

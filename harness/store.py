@@ -8,20 +8,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from harness.database import Database
 from harness.digests import file_sha256
 from harness.errors import ImageError, UnknownName
-from harness.plan import Plan, decode_sample, encode_sample
+from harness.plan import decode_sample, encode_sample, encode_shared, run_id
 from harness.scoring import Scored
 from harness.stats import FloatArray
-from harness.types import Failure, FileImage, ImageRef, Json, Output, Prediction, Sample, Score, Trace, Usage
+from harness.types import NOTHING, Failure, FileImage, ImageRef, Json, Output, Prediction, Sample, Score, Trace, Usage
 
 RUNNING = "running"
 COMPLETE = "complete"
@@ -74,31 +75,49 @@ class RunStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, plan: Plan, facts: Mapping[str, Json]) -> Run:
-        """The stored run of a plan: a new one, or the one that is there."""
-        spec = plan.model.spec
+    def begin(
+        self,
+        identity: Mapping[str, Json],
+        facts: Mapping[str, Json],
+        n: int,
+        *,
+        benchmark: str,
+        model: str,
+        version: str | None,
+        digest: str | None,
+    ) -> Run:
+        """The stored run of an identity: a new one, or the one that is there."""
+        name = run_id(identity)
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO runs"
                 " (id, model, version, digest, benchmark, identity, facts, status, n, created)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    plan.id, plan.model.text, spec.version, spec.digest, plan.task.name, _json(plan.identity),
-                    _json(facts), RUNNING, plan.n, _now(),
-                ),
-            )  # fmt: skip
-        return self.get(plan.id)
+                (name, model, version, digest, benchmark, _json(identity), _json(facts), RUNNING, n, _now()),
+            )
+        return self.get(name)
 
-    def keep_samples(self, run: Run, plan: Plan) -> None:
-        """Store what is asked, so that scores and reports need the benchmark's files no more."""
+    def keep_samples(self, run: Run, samples: Iterable[Sample]) -> None:
+        """Store what is asked, so that scores and reports need the benchmark's files no more.
+
+        Args:
+            samples: the benchmark's first ones, in its order; not touched where as many are stored.
+        """
         data = run.identity["data_digest"]
         with self._database.transaction() as connection:
             (stored,) = connection.execute("SELECT count(*) FROM samples WHERE data = ?", (data,)).fetchone()
-            if stored < run.n:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO samples (data, position, content) VALUES (?, ?, ?)",
-                    ((data, position, encode_sample(sample)) for position, sample in plan.samples()),
-                )
+            if stored >= run.n:
+                return
+
+            def rows() -> Iterator[tuple[str, int, bytes]]:
+                for position, sample in enumerate(samples):
+                    if position == 0:
+                        connection.execute(
+                            "INSERT OR IGNORE INTO shared VALUES (?, ?)", (data, encode_shared(sample.shared))
+                        )
+                    yield data, position, encode_sample(sample)
+
+            connection.executemany("INSERT OR IGNORE INTO samples (data, position, content) VALUES (?, ?, ?)", rows())
 
     def get(self, id: str) -> Run:
         """The run of that id, or of the only id that starts so.
@@ -148,7 +167,8 @@ class RunStore:
                 run.key, item.position, item.sample_id, _storable(result.text), usage.prompt_tokens,
                 usage.visual_tokens, usage.full_visual_tokens, usage.generated_tokens, None, None,
             ))  # fmt: skip
-            timings.append((run.key, item.position, usage.seconds))
+            if usage.seconds or usage.peak_bytes:
+                timings.append((run.key, item.position, usage.seconds, usage.peak_bytes))
             if result.trace is not None:
                 traces.append((run.key, item.position, zlib.compress(msgspec.json.encode(result.trace))))
         with self._database.transaction() as connection:
@@ -162,7 +182,7 @@ class RunStore:
                 " WHERE predictions.failure IS NOT NULL",
                 answers,
             )
-            connection.executemany("INSERT OR REPLACE INTO timings VALUES (?, ?, ?)", timings)
+            connection.executemany("INSERT OR REPLACE INTO timings VALUES (?, ?, ?, ?)", timings)
             connection.executemany("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", traces)
             connection.execute("UPDATE runs SET seconds = seconds + ? WHERE key = ?", (seconds, run.key))
             connection.execute("DELETE FROM scores WHERE run = ?", (run.key,))
@@ -180,23 +200,26 @@ class RunStore:
         """All predictions with their samples (without pictures), in the benchmark's order."""
         query = """
             SELECT s.content, p.position, p.sample, p.text, p.prompt_tokens, p.visual_tokens, p.full_visual_tokens,
-                   p.generated_tokens, coalesce(t.seconds, 0), p.failure, p.message, r.trace
+                   p.generated_tokens, coalesce(t.seconds, 0), coalesce(t.peak_bytes, 0), p.failure, p.message, r.trace
             FROM predictions p
             JOIN samples s ON s.data = ? AND s.position = p.position
             LEFT JOIN timings t ON t.run = p.run AND t.position = p.position
             LEFT JOIN traces r ON r.run = p.run AND r.position = p.position
             WHERE p.run = ? ORDER BY p.position"""
+        data = run.identity["data_digest"]
         with self._database.reading() as connection:
-            for row in connection.execute(query, (run.identity["data_digest"], run.key)):
-                content, position, sample_id, text, prompt, visual, full, generated, seconds, kind, message, trace = row
+            found = connection.execute("SELECT content FROM shared WHERE data = ?", (data,)).fetchone()
+            shared = NOTHING if found is None else msgspec.json.decode(found[0])
+            for row in connection.execute(query, (data, run.key)):
+                content, position, sample_id, text, *spent, kind, message, trace = row
                 result: Output | Failure
                 if kind is not None:
                     result = Failure(kind, message)
                 else:
-                    usage = Usage(prompt, visual, full, generated, seconds)
+                    usage = Usage(*spent)
                     parsed = None if trace is None else msgspec.json.decode(zlib.decompress(trace), type=Trace)
                     result = Output(text, usage, parsed)
-                yield decode_sample(content), Prediction(position, sample_id, result)
+                yield decode_sample(content, shared), Prediction(position, sample_id, result)
 
     def failures(self, run: Run) -> dict[str, tuple[int, str]]:
         """How many failures of each kind, and the first message of each."""
@@ -257,6 +280,13 @@ class RunStore:
             {name: reason for name, text, reason in rows if reason is not None},
             tuple(name for name, text, reason in rows if text is None and reason is None),
         )
+
+    def per_sample(self, run: Run, protocol: str) -> dict[str, FloatArray]:
+        """Score -> [n] its value at each answered sample in order, NaN where it has none; scores that have them."""
+        query = "SELECT name, per_sample FROM scores WHERE run = ? AND protocol = ? AND per_sample IS NOT NULL"
+        with self._database.reading() as connection:
+            rows = connection.execute(query + " ORDER BY place", (run.key, protocol)).fetchall()
+        return {name: np.frombuffer(values, np.float64) for name, values in rows}
 
     def protocols(self, run: Run) -> list[str]:
         """The scoring rules that the run was scored by."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Json: TypeAlias = Any
 """A value that JSON can hold."""
 
+RESULTS = "results"
+"""What stands for the model plugin and for the profile of a run whose answers were read from official results files."""
+
 NOTHING: Mapping[str, Json] = MappingProxyType({})
 
 

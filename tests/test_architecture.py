@@ -36,6 +36,7 @@ BELOW: dict[str, set[str]] = {
     "checkouts": {"blobs", "digests", "errors", "types"},
     "ledger": {"digests", "errors", "types"},
     "checkpoints": {"blobs", "checkouts", "database", "digests", "errors", "ledger", "protocols", "types"},
+    "results": {"errors", "host", "plan", "protocols", "types"},
     "runner": {"errors", "host", "plan", "protocols", "types"},
     "scoring": {"errors", "host", "plan", "protocols", "stats", "types"},
     "report": {"store", "types"},

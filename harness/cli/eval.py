@@ -28,6 +28,9 @@ from harness.session import BATCH, Options, open_session
 @click.option("--split", help="The split of the data.")
 @click.option("--profile", help="Named prompts and generation settings.")
 @click.option("--protocol", help="Named scoring rules.")
+@click.option(
+    "--metric", "metrics", multiple=True, help="A score or metric, instead of the configured ones; may be repeated."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N samples.")
 @click.option("--batch", type=click.IntRange(min=1), default=BATCH, show_default=True, help="Samples at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of shuffled pictures and of sampling.")

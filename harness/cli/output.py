@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from harness.cli.plain import plain
-from harness.types import Json
+from harness.types import RESULTS, Json
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -112,8 +112,8 @@ def remarks(document: Mapping[str, Json]) -> None:
     where = f"{document['model']['ref']} on {document['benchmark']['name']}"
     for kind, count in document["failures"].items():
         example = document["failure_examples"][kind]
-        failed = f"{count} of {document['n']} samples failed ({kind}; --retry-failures asks again)"
-        say(f"{where}: {failed}, such as: {example}")
+        again = "" if document["benchmark"]["profile"] == RESULTS else "; --retry-failures asks again"
+        say(f"{where}: {count} of {document['n']} samples failed ({kind}{again}), such as: {example}")
     for name, reason in document["unscored"].items():
         say(f"{where}: no {name}: {reason}")
     for name, item in document["scores"].items():
@@ -121,10 +121,16 @@ def remarks(document: Mapping[str, Json]) -> None:
             say(f"{where}: {name} is {item['note']}")
 
 
-def exit_code(documents: Sequence[Mapping[str, Json]]) -> int:
-    """0 where everything was answered and scored, else 3."""
+def exit_code(documents: Sequence[Mapping[str, Json]], *, partial: bool = False) -> int:
+    """0 where everything was answered and scored, else 3.
+
+    Args:
+        partial: whether part of the answers is enough.
+    """
     whole = all(
-        document["coverage"] == 1 and not document["unscored"] and (document["scores"] or document["inapplicable"])
+        (partial or document["coverage"] == 1)
+        and not document["unscored"]
+        and (document["scores"] or document["inapplicable"])
         for document in documents
     )
     return 0 if whole else 3

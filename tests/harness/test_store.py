@@ -16,8 +16,10 @@ def test_a_failure_never_replaces_an_answer(trivia: Path, with_third_party: None
     plan = make_plan(
         model, task, limit=2, batch=2, seed=0, device="cpu", hash_image=session.store.hash_image
     )  # fmt: skip
-    run = session.store.begin(plan, {})
-    session.store.keep_samples(run, plan)
+    run = session.store.begin(
+        plan.identity, {}, plan.n, benchmark="acme-trivia", model=model.text, version=None, digest=None
+    )
+    session.store.keep_samples(run, (sample for _, sample in plan.samples()))
     surrogate = "half a pair: \ud800"
     session.store.add(run, [Prediction(0, "q0", Output(surrogate)), Prediction(1, "q1", Failure("busy", surrogate))], 1)
     answer = Output("yes", trace=Trace({"relevance": [[0.5]]}, {"words": 3.0}))
