@@ -13,7 +13,7 @@ from harness.errors import DataError, HarnessError, PluginError, UsageError
 from harness.host import say
 from harness.plan import DataDigest, Task, encode_sample
 from harness.protocols import ResultsReader
-from harness.types import Failure, Output, Pair, Prediction, Sample
+from harness.types import RESULTS, Failure, Json, Output, Pair, Prediction, Sample
 
 MISSING = Failure("missing", "the results have no answer to it")
 _SHOWN = 5
@@ -34,6 +34,15 @@ class Results:
     outputs: Sequence[Output | None]
     data_digest: str
     fingerprint: str
+
+    def identity(self, task: Task) -> dict[str, Json]:
+        """What a run of these answers is known by, whatever files they were in."""
+        return {
+            "model": {"plugin": RESULTS, "fingerprint": self.fingerprint, "image": None},
+            "benchmark": {"name": task.name, "version": task.benchmark.info.version, "profile": RESULTS},
+            "data_digest": self.data_digest,
+            "limit": None,
+        }
 
     def pairs(self) -> list[Pair]:
         """The answered samples; the answers as they stand in the file."""

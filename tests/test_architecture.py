@@ -40,6 +40,7 @@ BELOW: dict[str, set[str]] = {
     "runner": {"errors", "host", "plan", "protocols", "types"},
     "scoring": {"errors", "host", "plan", "protocols", "stats", "types"},
     "report": {"store", "types"},
+    "scorer": {"config", "errors", "host", "plan", "report", "scoring", "store", "types"},
 }
 
 

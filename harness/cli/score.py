@@ -58,7 +58,8 @@ def command(
                 benchmark, results, options, allow_partial=allow_partial, listener=Terminal()
             )
         if per_sample is not None:
-            _write(per_sample, session.sample_scores(document["run"], document["benchmark"]["protocol"]))
+            stored = session.store.get(document["run"])
+            _write(per_sample, session.scorer.sample_scores(stored, document["benchmark"]["protocol"]))
     remarks(document)
     if as_json:
         emit_json({"runs": [document]})

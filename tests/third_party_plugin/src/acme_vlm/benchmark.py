@@ -1,9 +1,10 @@
 """Questions in `trivia.jsonl`: {"id", "question", "answers", "picture"?, "group"?, "topic"?} a line."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from harness import BenchmarkInfo, DataError, DataSource, FileImage, Generation, Request, Sample
+from harness import BenchmarkInfo, DataError, DataSource, FileImage, Generation, Output, Request, Sample
 
 
 class Trivia:
@@ -20,6 +21,7 @@ class Trivia:
         file = data.path / "trivia.jsonl"
         if not file.is_file():
             raise DataError(f"{file}: no such file; acme-trivia wants a folder with it")
+        shared = {"source": "acme"}
         for number, line in enumerate(file.read_text().splitlines(), start=1):
             try:
                 row = json.loads(line)
@@ -32,6 +34,7 @@ class Trivia:
                 references=tuple(row["answers"]),
                 group=row.get("group", row["id"]),
                 facts={"topic": row.get("topic")},
+                shared=shared,
             )
 
     def request(self, sample: Sample, profile: str) -> Request:
@@ -40,3 +43,8 @@ class Trivia:
 
     def parse(self, text: str, profile: str) -> str:
         return text.strip()
+
+    def results(self, paths: Sequence[Path], data: DataSource) -> Iterator[tuple[str, Output]]:
+        for path in paths:
+            for row in json.loads(path.read_text()):
+                yield row["id"], Output(row["said"])

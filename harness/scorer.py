@@ -1,0 +1,132 @@
+"""Runs to scored runs: which metrics can be computed here, what is stored already, what must be scored anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.config import Settings
+from harness.errors import PluginError
+from harness.host import Catalog, say
+from harness.plan import Task, choose_task
+from harness.report.document import run_document
+from harness.scoring import metrics_digest, score, unmet_needs
+from harness.store import COMPLETE, Run, RunStore
+from harness.types import RESULTS, DataSource, Json, Output, Pair, Sample
+
+OFFICIAL = "official"
+"""The scoring rules of a benchmark's own script, as every benchmark that has them calls them."""
+
+
+class Scorer:
+    """Scores the runs of a workspace. What the user should know goes to the `remark` of each call."""
+
+    def __init__(self, store: RunStore, catalog: Catalog, settings: Settings) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._settings = settings
+
+    def able(self, task: Task, remark: Callable[[str], None]) -> tuple[Task, dict[str, str]]:
+        """The task without those default scores that cannot be computed here, and why those asked for cannot be.
+
+        Both are said before anything runs.
+        """
+        unmet = unmet_needs(task.metrics, self._catalog)
+        for reason in dict.fromkeys(unmet.values()):
+            missing = ", ".join(score for score, why in unmet.items() if why == reason)
+            remark(f"{task.name} will go without {missing}: {reason}")
+        metrics = tuple(
+            choice
+            if choice.asked
+            else replace(choice, scores=tuple(name for name in choice.scores if name not in unmet))
+            for choice in task.metrics
+        )
+        kept = {name for choice in metrics for name in choice.scores}
+        able = replace(task, metrics=tuple(choice for choice in metrics if choice.scores))
+        return able, {name: reason for name, reason in unmet.items() if name in kept}
+
+    def rescore(
+        self, run: Run, protocol: str | None, metrics: Sequence[str], remark: Callable[[str], None]
+    ) -> dict[str, Json]:
+        """Score a stored run anew; needs neither its model nor its data.
+
+        Raises:
+            UnknownName: there is no such run, or its benchmark knows no such protocol or metric.
+        """
+        profile = run.identity["benchmark"]["profile"]
+        if profile == RESULTS:
+            task = self.task_of_results(run.benchmark, DataSource(path=Path()), protocol, metrics)
+        else:
+            task = choose_task(
+                run.benchmark, self._catalog, self._settings, data=DataSource(path=Path()), profile=profile,
+                protocol=protocol, metrics=metrics,
+            )  # fmt: skip
+        return self._score(run, *self.able(task, remark))
+
+    def task_of_results(
+        self, benchmark: str, data: DataSource | None, protocol: str | None, metrics: Sequence[str]
+    ) -> Task:
+        """The benchmark as an official results file is scored: no profile, and the official rules if there are such."""
+        task = choose_task(benchmark, self._catalog, self._settings, data=data, protocol=protocol, metrics=metrics)
+        protocols = task.benchmark.info.protocols
+        chosen = task.protocol if protocol else OFFICIAL if OFFICIAL in protocols else protocols[0]
+        return replace(task, profile=RESULTS, protocol=chosen)
+
+    def document(
+        self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Callable[[], Iterable[Pair]] | None = None
+    ) -> dict[str, Json]:
+        """The stored scores where they are all there, else new ones."""
+        stored = self._store.scored(run, task.protocol)
+        wanted = {name for choice in task.metrics for name in choice.scores}
+        same = self._store.made_by(run, task.protocol) == metrics_digest(task.metrics)
+        if run.status == COMPLETE and same and wanted <= {*stored.scores, *stored.inapplicable}:
+            return run_document(self._store, run, task.protocol)
+        return self._score(run, task, unmet, pairs() if pairs else None)
+
+    def _score(
+        self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Iterable[Pair] | None = None
+    ) -> dict[str, Json]:
+        """Score the run's stored answers, or `pairs` where they are at hand already."""
+        limit, failures = run.identity["limit"], sum(count for count, _ in self._store.failures(run).values())
+        part = f"only the first {limit} samples were evaluated" if limit is not None else ""
+        if not part and failures:
+            part = f"only {run.n - failures} of {run.n} samples were answered"
+        chosen = StoredPairs(self._store, run, task) if pairs is None else pairs
+        scored = score(chosen, task.metrics, task.protocol, unmet=unmet, part=part)
+        self._store.keep_scores(run, task.protocol, scored, metrics_digest(task.metrics))
+        return run_document(self._store, run, task.protocol)
+
+    def sample_scores(self, run: Run, protocol: str) -> Iterator[dict[str, Json]]:
+        """The answered samples of a scored run: id, answer, and their own values of the scores that have such."""
+        columns = self._store.per_sample(run, protocol)
+        answered = (item for _, item in self._store.predictions(run) if isinstance(item.result, Output))
+        for row, item in enumerate(answered):
+            assert isinstance(item.result, Output)
+            values = {name: column[row].item() for name, column in columns.items()}
+            scores = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            yield {"id": item.sample_id, "answer": item.result.text, "scores": scores}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPairs:
+    """A run's answered samples, read from the workspace anew at every iteration."""
+
+    store: RunStore
+    run: Run
+    task: Task
+
+    def __iter__(self) -> Iterator[Pair]:
+        for sample, prediction in self.store.predictions(self.run):
+            if isinstance(prediction.result, Output):
+                yield Pair(sample, self._parse(sample, prediction.result.text), prediction.result)
+
+    def _parse(self, sample: Sample, text: str) -> str:
+        if self.task.profile == RESULTS:
+            return text
+        try:
+            return self.task.benchmark.parse(text, self.task.profile)
+        except Exception as error:
+            where = f"benchmark {self.task.name!r} could not parse the answer to sample {sample.id!r}"
+            raise PluginError(f"{where}: {say(error)}") from error

@@ -1,0 +1,202 @@
+"""Official results files: scored without a model, exactly matched, stored like any run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests_support import Command
+
+from harness.session import Session
+
+
+def questions(trivia: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (trivia / "trivia.jsonl").read_text().splitlines()]
+
+
+def answers(trivia: Path) -> list[dict[str, str]]:
+    """The last word of each question, which is right for about every second one."""
+    return [{"id": row["id"], "said": row["question"].split()[-1]} for row in questions(trivia)]
+
+
+def write(trivia: Path, rows: Sequence[Any], name: str = "said.json") -> str:
+    path = trivia.parent / name
+    path.write_text(json.dumps(rows))
+    return str(path)
+
+
+def score(cli: Command, file: str, *more: str) -> tuple[int, Any, str]:
+    result = cli("score", "--bench", "acme-trivia", "--results", file, "--json", *more)
+    return result.returncode, json.loads(result.stdout)["runs"][0] if result.stdout else None, result.stderr
+
+
+def test_a_results_file_is_scored_and_stored_like_a_run(cli: Command, trivia: Path) -> None:
+    for picture in trivia.glob("*.jpg"):
+        picture.unlink()
+    code, run, _ = score(cli, write(trivia, answers(trivia)))
+    rows = questions(trivia)
+    right = sum(row["question"].split()[-1] in row["answers"] for row in rows) / len(rows)
+    assert code == 0
+    assert run["scores"]["exact"]["value"] == right
+    assert run["scores"]["exact"]["clusters"] == 10
+    assert run["model"]["ref"] == "results:said.json"
+    assert (run["benchmark"]["profile"], run["benchmark"]["protocol"]) == ("results", "strict")
+    assert (run["coverage"], run["status"]) == (1, "complete")
+    assert run["run"] in cli("list", "runs").stdout
+    # The data's digest is that of an evaluation on the same data: the two can be compared.
+    evaluated = cli("eval", "--model", "acme-parrot:last,image=none", "--bench", "acme-trivia", "--json")
+    other = json.loads(evaluated.stdout)["runs"][0]
+    assert other["benchmark"]["data_digest"] == run["benchmark"]["data_digest"]
+    assert other["scores"]["exact"] == run["scores"]["exact"]
+
+
+def test_scoring_twice_gives_the_same_bytes_and_needs_no_files(cli: Command, trivia: Path) -> None:
+    file = write(trivia, answers(trivia))
+    first = cli("score", "--bench", "acme-trivia", "--results", file, "--json")
+    again = cli("score", "--bench", "acme-trivia", "--results", file, "--json")
+    run = json.loads(first.stdout)["runs"][0]["run"]
+    (trivia / "trivia.jsonl").unlink()
+    Path(file).unlink()
+    assert first.stdout == again.stdout == cli("score", run, "--json").stdout
+
+
+def test_a_run_is_known_by_its_answers_and_not_by_their_file(cli: Command, trivia: Path) -> None:
+    rows = answers(trivia)
+    _, first, _ = score(cli, write(trivia, rows))
+    _, shuffled, _ = score(cli, write(trivia, rows[::-1], "other.json"))
+    rows[3]["said"] += "!"
+    _, changed, _ = score(cli, write(trivia, rows))
+    assert first["run"] == shuffled["run"] != changed["run"]
+    assert first["scores"] == shuffled["scores"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[2:], "2 of 40 samples have no answer ('q0', 'q1')"),
+        (lambda rows: rows[:30], "10 of 40 samples have no answer ('q30', 'q31', 'q32', 'q33', 'q34', …)"),
+        (lambda rows: [*rows, {"id": "zz", "said": "x"}], "1 answers are to unknown samples ('zz')"),
+        (lambda rows: [*rows, rows[7]], "1 samples are answered more than once ('q7')"),
+        (
+            lambda rows: [*rows[1:], {"id": "zz", "said": "x"}, rows[7]],
+            "1 of 40 samples have no answer ('q0'); 1 answers are to unknown samples ('zz'); 1 samples are answered "
+            "more than once ('q7')",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_is_reported_exactly(cli: Command, trivia: Path, change: Any, message: str) -> None:
+    file = write(trivia, change(answers(trivia)))
+    code, run, error = score(cli, file)
+    assert (code, run) == (2, None)
+    assert f"{file}: {message}; mend the file, or score what is there with --allow-partial" in error
+    assert "no runs yet" in cli("list", "runs").stderr
+
+
+def test_what_is_there_is_scored_where_that_is_allowed(cli: Command, trivia: Path) -> None:
+    rows = answers(trivia)
+    wrong = {"id": rows[5]["id"], "said": "nonsense"}
+    file = write(trivia, [wrong, *rows[4:], {"id": "zz", "said": ""}])
+    code, run, error = score(cli, file, "--allow-partial", "--metric", "exact", "--metric", "exact_words")
+    kept = questions(trivia)[4:]
+    assert code == 0
+    assert run["coverage"] == 36 / 40
+    assert run["failures"] == {"missing": 4}
+    assert run["scores"]["exact"]["n"] == 36
+    # Of repeated answers the last counts, as in the official scripts.
+    assert run["scores"]["exact"]["value"] == sum(row["question"].split()[-1] in row["answers"] for row in kept) / 36
+    assert run["scores"]["exact_words"]["note"] == "not comparable: only 36 of 40 samples were answered"
+    assert "4 of 40 samples have no answer" in error
+    assert "unknown samples ('zz')" in error
+    assert "more than once ('q5')" in error
+    assert cli("score", run["run"]).returncode == 3
+    assert cli("score", run["run"], "--allow-partial").returncode == 0
+
+
+def test_answers_to_another_benchmark_are_no_partial_results(cli: Command, trivia: Path) -> None:
+    code, _, error = score(cli, write(trivia, [{"id": 7, "said": "x"}, {"id": "8", "said": "y"}]), "--allow-partial")
+    assert code == 2
+    assert "answers none of the 40 samples" in error
+    assert "such as 'q0'; it answers 7, '8'" in error
+
+
+def test_samples_own_scores_can_be_written(cli: Command, trivia: Path) -> None:
+    out = trivia.parent / "samples.jsonl"
+    code, run, _ = score(cli, write(trivia, answers(trivia)), "--per-sample", str(out))
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert code == 0
+    assert [row["id"] for row in rows] == [row["id"] for row in questions(trivia)]
+    assert math.fsum(row["scores"]["exact"] for row in rows) / 40 == run["scores"]["exact"]["value"]
+    code, _, error = score(cli, write(trivia, answers(trivia)), "--per-sample", str(trivia / "no" / "folder.jsonl"))
+    assert code == 3
+    assert "folder.jsonl: cannot be written (No such file or directory)" in error
+
+
+def test_only_the_scores_that_are_asked_for(cli: Command, trivia: Path) -> None:
+    file = write(trivia, answers(trivia))
+    _, run, _ = score(cli, file, "--metric", "exact_words")
+    assert list(run["scores"]) == ["exact_words"]
+    code, _, error = score(cli, file, "--metric", "exat")
+    assert code == 2
+    assert "did you mean 'exact'" in error
+
+
+def test_a_default_that_cannot_be_computed_is_left_out_and_one_asked_for_is_missed(
+    cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from acme_vlm.benchmark import Trivia
+
+    (trivia.parent / "benchmarks.yaml").write_text("benchmarks:\n  acme-trivia:\n    data: ./trivia\n")
+    monkeypatch.setattr(Trivia, "info", replace(Trivia.info, metrics=("acme-exact", "acme-needy")))
+    file = write(trivia, answers(trivia))
+    code, run, error = score(cli, file)
+    assert (code, run["unscored"]) == (0, {})
+    assert "acme-trivia will go without acme-needy: needs acme-absent: not on this machine" in error
+    code, run, _ = score(cli, file, "--metric", "acme-needy")
+    assert (code, list(run["unscored"])) == (3, ["acme-needy"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a stored RUN, or a benchmark with --bench"),
+        (["--bench", "acme-trivia"], "name a stored RUN, or a benchmark with --bench"),
+        (["--results", "x.json"], "name a stored RUN, or a benchmark with --bench"),
+        (["abc", "--bench", "acme-trivia", "--results", "x.json"], "name a stored RUN, or a benchmark with --bench"),
+        (["abc", "--data", "x"], "--data and --split go with --results"),
+        (["abc"], "unknown run 'abc'"),
+        (["--bench", "acme-trivia", "--results", "x.json"], "failed to read x.json: FileNotFoundError"),
+        (["--bench", "acme-trivia", "--results", "x.json", "--protocol", "officiall"], "unknown protocol"),
+    ],
+)
+def test_wrong_ways(cli: Command, trivia: Path, arguments: list[str], message: str) -> None:
+    result = cli("score", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+def test_a_benchmark_without_a_format_for_results(cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from acme_vlm import benchmark
+
+    parts = {name: getattr(benchmark.Trivia, name) for name in ("info", "samples", "request", "parse")}
+    monkeypatch.setattr(benchmark, "Trivia", type("Mute", (), parts))
+    file = write(trivia, answers(trivia))
+    code, _, error = score(cli, file)
+    assert code == 2
+    assert "benchmark 'acme-trivia' has no format for results files; evaluate a model instead" in error
+
+
+def test_what_samples_share_is_stored_with_them(cli: Command, trivia: Path) -> None:
+    _, run, _ = score(cli, write(trivia, answers(trivia)))
+    session = Session(trivia.parent / "home")
+    samples = [sample for sample, _ in session.store.predictions(session.store.get(run["run"]))]
+    session.database.close()
+    assert samples[0].shared == {"source": "acme"}
+    assert all(sample.shared is samples[0].shared for sample in samples)
