@@ -1,4 +1,4 @@
-"""Batches of requests: grouped, padded, moved to the device, answered and timed.
+"""Batches of requests: grouped, padded, moved to the device, answered and measured.
 
 Q requests of a batch, L tokens of the longest prompt.
 """
@@ -83,6 +83,21 @@ def to_device(tensors: Mapping[str, Tensor], model: PreTrainedModel) -> dict[str
     }
 
 
+def restart_peak(device: torch.device) -> None:
+    """Let `peak_bytes` begin at what the device holds now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most bytes that tensors held on the device at once since `restart_peak`; 0 where nothing counts them.
+
+    On the CPU nothing does: a process's resident memory holds libraries, pictures that wait and what was freed but
+    not given back, and never shrinks to what one batch needs.
+    """
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+
 class BatchModel(ABC, Generic[Model]):
     """A model that answers group by group. See `LoadedModel`."""
 
@@ -95,11 +110,13 @@ class BatchModel(ABC, Generic[Model]):
         assert self._model is not None, "the model was closed"
         outputs: dict[int, Output] = {}
         for group in batch:
+            restart_peak(self._model.device)
             start = time.perf_counter()
             answered = self.answer(self._model, to_device(group.tensors, self._model), group)
             seconds = (time.perf_counter() - start) / len(answered)
+            peak = peak_bytes(self._model.device)
             for place, output in zip(group.places, answered, strict=True):
-                outputs[place] = replace(output, usage=replace(output.usage, seconds=seconds))
+                outputs[place] = replace(output, usage=replace(output.usage, seconds=seconds, peak_bytes=peak))
         return [outputs[place] for place in sorted(outputs)]
 
     @abstractmethod
