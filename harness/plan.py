@@ -375,9 +375,9 @@ def encode_shared(shared: Mapping[str, Json]) -> bytes:
         raise DataError(f"what the samples share cannot be stored: {error}") from error
 
 
-def decode_sample(content: bytes, shared: Mapping[str, Json] = NOTHING) -> Sample:
-    """The sample that `encode_sample` wrote, with what its dataset shares; it has no pictures."""
-    id_, question, references, group, facts = msgspec.json.decode(content)
+def decode_sample(content: Json, shared: Mapping[str, Json] = NOTHING) -> Sample:
+    """The sample whose JSON `encode_sample` wrote, with what its dataset shares; it has no pictures."""
+    id_, question, references, group, facts = content
     return Sample(id_, (), question, tuple(references), group, facts, shared)
 
 

@@ -128,13 +128,29 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 """
 
-_VERSION_2: Final = """
+BLOCK: Final = 256
+"""Samples in a row of `samples`: a row for each would take longer to store than the samples to read."""
+
+_VERSION_2: Final = f"""
 CREATE TABLE shared (
     data TEXT PRIMARY KEY,             -- the digest of the data whose samples share it
     content BLOB NOT NULL
 );
 
 ALTER TABLE timings ADD COLUMN peak_bytes INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE blocks (
+    data TEXT NOT NULL,                -- the digest of the data that they belong to
+    block INTEGER NOT NULL,            -- the first sample's position, by {BLOCK}
+    n INTEGER NOT NULL,
+    content BLOB NOT NULL,             -- a JSON list
+    PRIMARY KEY (data, block)
+);
+INSERT INTO blocks
+    SELECT data, position / {BLOCK}, count(*), CAST('[' || group_concat(CAST(content AS TEXT), ',') || ']' AS BLOB)
+    FROM (SELECT * FROM samples ORDER BY data, position) GROUP BY data, position / {BLOCK};
+DROP TABLE samples;
+ALTER TABLE blocks RENAME TO samples;
 """
 
 MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)

@@ -13,7 +13,7 @@ import numpy as np
 from harness.errors import HarnessError, PluginError
 from harness.host import Catalog, Listing, say
 from harness.plan import MetricChoice
-from harness.protocols import Check, CheckResult, Metric
+from harness.protocols import Check, CheckResult, Metric, MetricInfo
 from harness.stats import (
     FloatArray,
     IntArray,
@@ -73,31 +73,68 @@ def score(
         if clusters.size == 0:
             unscored.update(dict.fromkeys(wanted, "no sample was answered"))
             continue
-        try:
-            metric: Metric = choice.listing.load(**choice.options)
-            measured = _compute(metric, choice, pairs, protocol, clusters.size)
-            for name in wanted:
-                if name not in measured:
-                    unscored[name] = "the metric gave no such score"
-                    continue
-                value = measured[name].value
-                if value is None:
-                    inapplicable.append(name)
-                    continue
-                if not math.isfinite(value):
-                    unscored[name] = f"the metric gave {value}"
-                    continue
-                note = f"not comparable: {part}" if part and metric.info[name].corpus else ""
-                scores[name] = uncertainty.of(measured[name], note)
-                values = measured[name].per_sample
-                if values is not None:
-                    per_sample[name] = np.asarray(values, dtype=np.float64)
-        except Exception as error:  # noqa: BLE001 - whatever a metric raises, the other metrics go on
-            reason = str(error) if isinstance(error, HarnessError) else say(error)
-            unscored.update(dict.fromkeys(wanted, reason))
+        found = measure(choice, wanted, pairs, protocol, clusters.size)
+        unscored.update(found.unscored)
+        inapplicable += found.inapplicable
+        for name, measured in found.measured.items():
+            note = f"not comparable: {part}" if part and found.info[name].corpus else ""
+            try:
+                scores[name] = uncertainty.of(measured, note)
+            except Exception as error:  # noqa: BLE001 - `reduce` is the metric's own
+                unscored[name] = _reason(error)
+                continue
+            if measured.per_sample is not None:
+                per_sample[name] = np.asarray(measured.per_sample, dtype=np.float64)
     unscored = {name: reason for name, reason in unscored.items() if name not in scores}
     nothing = tuple(name for name in dict.fromkeys(inapplicable) if name not in {*scores, *unscored})
     return Scored(scores, per_sample, unscored, nothing)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What one metric found of the scores that were wanted of it.
+
+    Attributes:
+        info: score -> what the metric says of it.
+        measured: those with a value.
+        unscored, inapplicable: as `Scored` has them.
+    """
+
+    info: Mapping[str, MetricInfo]
+    measured: Mapping[str, Measured]
+    unscored: Mapping[str, str]
+    inapplicable: tuple[str, ...]
+
+
+def measure(choice: MetricChoice, wanted: Sequence[str], pairs: Iterable[Pair], protocol: str, n: int) -> Found:
+    """Compute one metric; what it raises becomes the reason why its scores are not there.
+
+    Args:
+        wanted: the scores that are wanted of it.
+        n: how many pairs there are.
+    """
+    measured: dict[str, Measured] = {}
+    unscored: dict[str, str] = {}
+    inapplicable: list[str] = []
+    try:
+        metric: Metric = choice.listing.load(**choice.options)
+        info, results = metric.info, _compute(metric, choice, pairs, protocol, n)
+    except Exception as error:  # noqa: BLE001 - whatever a metric raises, the other metrics go on
+        return Found({}, {}, dict.fromkeys(wanted, _reason(error)), ())
+    for name in wanted:
+        if name not in results or name not in info:
+            unscored[name] = "the metric gave no such score"
+        elif (value := results[name].value) is None:
+            inapplicable.append(name)
+        elif not math.isfinite(value):
+            unscored[name] = f"the metric gave {value}"
+        else:
+            measured[name] = results[name]
+    return Found(info, measured, unscored, tuple(inapplicable))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, HarnessError) else say(error)
 
 
 def metrics_digest(metrics: Iterable[MetricChoice]) -> str:

@@ -19,7 +19,7 @@ from harness.errors import HarnessError, Incomplete
 from harness.host import Catalog, build_catalog, say
 from harness.plan import Plan, Task, choose_model, choose_task, make_plan
 from harness.protocols import CheckpointStore, Engine, Tracker
-from harness.results import read_results
+from harness.results import collector_paused, read_results
 from harness.runner import LocalEngine, execute
 from harness.scorer import Scorer
 from harness.store import COMPLETE, Run, RunStore
@@ -220,6 +220,12 @@ class Session:
             data = replace(data, split=options.split)
         task = self.scorer.task_of_results(benchmark, data, options.protocol, options.metrics)
         task, unmet = self.scorer.able(task, listener.say)
+        with collector_paused():
+            return self._score_results(task, unmet, paths, allow_partial, listener)
+
+    def _score_results(
+        self, task: Task, unmet: Mapping[str, str], paths: Sequence[Path], allow_partial: bool, listener: Listener
+    ) -> dict[str, Json]:
         results = read_results(task, paths, allow_partial=allow_partial, remark=listener.say)
         facts = {**environment(self.catalog), "data": str(task.data), "results": [str(path) for path in paths]}
         run = self.store.begin(

@@ -11,7 +11,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count, islice
 from pathlib import Path
+from sqlite3 import Connection
 
 import msgspec
 import numpy as np
@@ -20,6 +22,7 @@ from harness.database import Database
 from harness.digests import file_sha256
 from harness.errors import ImageError, UnknownName
 from harness.plan import decode_sample, encode_sample, encode_shared, run_id
+from harness.schema import BLOCK
 from harness.scoring import Scored
 from harness.stats import FloatArray
 from harness.types import NOTHING, Failure, FileImage, ImageRef, Json, Output, Prediction, Sample, Score, Trace, Usage
@@ -105,19 +108,21 @@ class RunStore:
         """
         data = run.identity["data_digest"]
         with self._database.transaction() as connection:
-            (stored,) = connection.execute("SELECT count(*) FROM samples WHERE data = ?", (data,)).fetchone()
-            if stored >= run.n:
+            query = "SELECT coalesce(sum(n), 0) FROM samples WHERE data = ?"
+            if connection.execute(query, (data,)).fetchone()[0] >= run.n:
                 return
-
-            def rows() -> Iterator[tuple[str, int, bytes]]:
-                for position, sample in enumerate(samples):
-                    if position == 0:
-                        connection.execute(
-                            "INSERT OR IGNORE INTO shared VALUES (?, ?)", (data, encode_shared(sample.shared))
-                        )
-                    yield data, position, encode_sample(sample)
-
-            connection.executemany("INSERT OR IGNORE INTO samples (data, position, content) VALUES (?, ?, ?)", rows())
+            remaining = iter(samples)
+            for block in count():
+                chunk = list(islice(remaining, BLOCK))
+                if not chunk:
+                    return
+                if block == 0:
+                    shared = encode_shared(chunk[0].shared)
+                    connection.execute("INSERT OR IGNORE INTO shared VALUES (?, ?)", (data, shared))
+                content = b"[" + b",".join(map(encode_sample, chunk)) + b"]"
+                connection.execute(
+                    "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", (data, block, len(chunk), content)
+                )
 
     def get(self, id: str) -> Run:
         """The run of that id, or of the only id that starts so.
@@ -199,27 +204,22 @@ class RunStore:
     def predictions(self, run: Run) -> Iterator[tuple[Sample, Prediction]]:
         """All predictions with their samples (without pictures), in the benchmark's order."""
         query = """
-            SELECT s.content, p.position, p.sample, p.text, p.prompt_tokens, p.visual_tokens, p.full_visual_tokens,
+            SELECT p.position, p.sample, p.text, p.prompt_tokens, p.visual_tokens, p.full_visual_tokens,
                    p.generated_tokens, coalesce(t.seconds, 0), coalesce(t.peak_bytes, 0), p.failure, p.message, r.trace
             FROM predictions p
-            JOIN samples s ON s.data = ? AND s.position = p.position
             LEFT JOIN timings t ON t.run = p.run AND t.position = p.position
             LEFT JOIN traces r ON r.run = p.run AND r.position = p.position
             WHERE p.run = ? ORDER BY p.position"""
-        data = run.identity["data_digest"]
         with self._database.reading() as connection:
-            found = connection.execute("SELECT content FROM shared WHERE data = ?", (data,)).fetchone()
-            shared = NOTHING if found is None else msgspec.json.decode(found[0])
-            for row in connection.execute(query, (data, run.key)):
-                content, position, sample_id, text, *spent, kind, message, trace = row
+            sample_at = _Samples(connection, run.identity["data_digest"])
+            for position, sample_id, text, *spent, kind, message, trace in connection.execute(query, (run.key,)):
                 result: Output | Failure
                 if kind is not None:
                     result = Failure(kind, message)
                 else:
-                    usage = Usage(*spent)
                     parsed = None if trace is None else msgspec.json.decode(zlib.decompress(trace), type=Trace)
-                    result = Output(text, usage, parsed)
-                yield decode_sample(content, shared), Prediction(position, sample_id, result)
+                    result = Output(text, Usage(*spent), parsed)
+                yield sample_at(position), Prediction(position, sample_id, result)
 
     def failures(self, run: Run) -> dict[str, tuple[int, str]]:
         """How many failures of each kind, and the first message of each."""
@@ -323,6 +323,25 @@ class RunStore:
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (key, stat.st_size, stat.st_mtime_ns, digest)
             )
         return digest
+
+
+class _Samples:
+    """The stored samples of a dataset, by position; quick where asked for in order."""
+
+    def __init__(self, connection: Connection, data: str) -> None:
+        self._connection = connection
+        self._data = data
+        found = connection.execute("SELECT content FROM shared WHERE data = ?", (data,)).fetchone()
+        self._shared = NOTHING if found is None else msgspec.json.decode(found[0])
+        self._block, self._chunk = -1, ()
+
+    def __call__(self, position: int) -> Sample:
+        block, place = divmod(position, BLOCK)
+        if block != self._block:
+            query = "SELECT content FROM samples WHERE data = ? AND block = ?"
+            (content,) = self._connection.execute(query, (self._data, block)).fetchone()
+            self._block, self._chunk = block, msgspec.json.decode(content)
+        return decode_sample(self._chunk[place], self._shared)
 
 
 def _run(row: Mapping[str, Json]) -> Run:

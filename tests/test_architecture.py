@@ -31,7 +31,7 @@ BELOW: dict[str, set[str]] = {
     "environment": {"host", "types"},
     "database": {"errors", "schema"},
     "plan": {"config", "errors", "host", "protocols", "types"},
-    "store": {"database", "digests", "errors", "plan", "scoring", "stats", "types"},
+    "store": {"database", "digests", "errors", "plan", "schema", "scoring", "stats", "types"},
     "blobs": {"digests", "errors"},
     "checkouts": {"blobs", "digests", "errors", "types"},
     "ledger": {"digests", "errors", "types"},

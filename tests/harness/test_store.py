@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.plan import choose_model, choose_task, make_plan
+from harness.database import Database
+from harness.plan import choose_model, choose_task, encode_sample, make_plan
+from harness.schema import BLOCK, MIGRATIONS
 from harness.session import Session
-from harness.types import DataSource, Failure, Output, Prediction, Trace
+from harness.store import RunStore
+from harness.types import DataSource, Failure, Output, Prediction, Sample, Trace
 
 
 def test_a_failure_never_replaces_an_answer(trivia: Path, with_third_party: None) -> None:
@@ -32,3 +35,27 @@ def test_a_failure_never_replaces_an_answer(trivia: Path, with_third_party: None
     assert session.store.failed(run) == set()
     assert session.store.get(run.id).seconds == 2
     session.database.close()
+
+
+def test_a_workspace_of_the_first_schema_keeps_its_samples(tmp_path: Path) -> None:
+    """Samples lay in a row each; now many lie in one, in their order, limited runs' included."""
+    database = Database(tmp_path, MIGRATIONS[:1])
+    samples = [Sample(f"q{n}", (), f"{n}; 'what'?", (str(n),), "g", {"n": n}) for n in range(BLOCK + 3)]
+    with database.transaction() as connection:
+        rows = [("whole", n, encode_sample(sample)) for n, sample in enumerate(samples)] + [
+            ("limited", n, encode_sample(sample)) for n, sample in enumerate(samples[:2])
+        ]
+        connection.executemany("INSERT INTO samples VALUES (?, ?, ?)", reversed(rows))
+    database.close()
+    store = RunStore(Database(tmp_path))
+    for data, count in (("whole", BLOCK + 3), ("limited", 2)):
+        run = store.begin({"data_digest": data}, {}, count, benchmark="b", model="m", version=None, digest=None)
+        store.add(run, [Prediction(n, f"q{n}", Output("x")) for n in range(count)], 1)
+        assert [sample for sample, _ in store.predictions(run)] == samples[:count]
+    # A later run on more of the data completes what a limited one stored.
+    more = store.begin(
+        {"data_digest": "limited", "limit": None}, {}, 300, benchmark="b", model="n", version=None, digest=None
+    )
+    store.keep_samples(more, [*samples, *(Sample(f"r{n}", (), "", (), "") for n in range(300 - len(samples)))])
+    store.add(more, [Prediction(n, "", Output("x")) for n in range(BLOCK + 3)], 1)
+    assert [sample for sample, _ in store.predictions(more)] == samples
