@@ -41,7 +41,7 @@ class Gqa(Prompted):
     def info(self) -> BenchmarkInfo:
         return BenchmarkInfo(
             version="2",
-            metrics=("gqa_accuracy", "compression", "tokens"),
+            metrics=("gqa_accuracy", "gqa_companions", "gqa_grounding", "compression", "tokens"),
             profiles=tuple(self.profiles),
             protocols=("lmms", "official"),
             split="testdev",

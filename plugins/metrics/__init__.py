@@ -14,9 +14,21 @@ def register_metrics() -> list[Entry]:
         ),
         Entry(
             "gqa_accuracy",
-            "accuracy against GQA's one answer",
+            "accuracy against GQA's one answer, and on its binary and open questions",
             "plugins.metrics.gqa:GqaAccuracy",
-            provides=("accuracy",),
+            provides=("accuracy", "binary", "open"),
+        ),
+        Entry(
+            "gqa_companions",
+            "whether GQA's answers agree with each other, could be answers, make sense, and are spread as the right ones",
+            "plugins.metrics.gqa_companions:GqaCompanions",
+            provides=("consistency", "validity", "plausibility", "distribution"),
+        ),
+        Entry(
+            "gqa_grounding",
+            "attention on the objects that a GQA question points to",
+            "plugins.metrics.gqa_grounding:GqaGrounding",
+            provides=("grounding",),
         ),
         Entry(
             "cider",
