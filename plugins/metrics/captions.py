@@ -1,72 +1,115 @@
-"""CIDEr, BLEU and ROUGE-L, by pycocoevalcap, in its scale."""
+"""CIDEr, BLEU and ROUGE-L; the first and the last two equal pycocoevalcap's, in its scale."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocoevalcap.bleu.bleu_scorer import BleuScorer
-from pycocoevalcap.cider import cider
-from pycocoevalcap.rouge import rouge
 
-from harness import Measured, MetricInfo, Pair
-from plugins.metrics.means import Labels, labels
+from harness import DataError, Measured, MetricInfo, Pair
+from plugins.metrics import bleu, cider, rouge
+from plugins.metrics.corpus import read_corpus
+from plugins.metrics.means import Labels
+from plugins.metrics.ngrams import ORDERS, Captions
 from plugins.metrics.ptb import tokenised
 
-ORDERS = (1, 2, 3, 4)
-TINY, SMALL = 1e-15, 1e-9
-POINTS = MetricInfo("points", higher_is_better=True, needs=("java",))
+POINTS = MetricInfo("points", higher_is_better=True)
 
-Floats = NDArray[np.float64]
-Tokens = dict[int, list[str]]
+Groups = tuple[tuple[str, ...], ...]
 
 
-def tokens(pairs: Iterable[Pair]) -> tuple[Tokens, Tokens]:
-    """Tokenised references and answers, by the pair's number; each read in the pairs' order, as pycocoevalcap does."""
-    references = iter(tokenised(tuple(caption for pair in pairs for caption in pair.sample.references)))
-    answers = tokenised(tuple(pair.answer for pair in pairs))
-    return (
-        {n: [next(references) for _ in pair.sample.references] for n, pair in enumerate(pairs)},
-        {n: [answer] for n, answer in enumerate(answers)},
+def captions(pairs: Iterable[Pair], corpus: Groups = ()) -> tuple[Captions, Labels]:
+    """The pairs' answers and references, tokenised, and the breakdown by domain that every caption metric gives.
+
+    Args:
+        corpus: raw captions by picture, which document frequencies are taken from instead of the references.
+
+    Raises:
+        DataError: a sample has no reference.
+    """
+    groups: list[tuple[str, ...]] = []
+    domains: list[str | None] = []
+    for pair in pairs:
+        if not pair.sample.references:
+            raise DataError(f"sample {pair.sample.id!r} has no reference caption to be scored against")
+        groups.append((pair.answer, *pair.sample.references))
+        domains.append(pair.sample.facts.get("domain"))
+    return _tokenised(tuple(groups), corpus), {"domain": domains} if any(domains) else {}
+
+
+@lru_cache(maxsize=2)
+def _tokenised(groups: Groups, corpus: Groups) -> Captions:
+    """Kept, so that all metrics of the same captions tokenise them and count their n-grams once.
+
+    References and answers are each read in the pairs' order, as pycocoevalcap reads them.
+    """
+    references = iter(tokenised(tuple(caption for _, *others in groups for caption in others)))
+    answers = iter(tokenised(tuple(answer for answer, *_ in groups)))
+    of_corpus = iter(tokenised(tuple(caption for group in corpus for caption in group)))
+    return Captions(
+        [(next(answers), *(next(references) for _ in others)) for _, *others in groups],
+        [tuple(next(of_corpus) for _ in group) for group in corpus],
     )
 
 
-def domains(pairs: Iterable[Pair]) -> Labels:
-    """The breakdown that every caption metric gives. Document frequencies stay those of all pairs."""
-    return labels(pairs, ("domain",))
-
-
 class Cider:
-    """CIDEr-D (Vedantam et al., 2015), a mean over pictures; document frequencies are those of all pairs."""
+    """CIDEr as pycocoevalcap and published tables have it, which is CIDEr-D; a mean over pictures.
+
+    Document frequencies are those of all pairs' references, so that a part of a benchmark cannot be compared with the
+    whole; with `corpus`, the path of a captions annotation file in COCO's layout, they are that file's, and it can.
+    """
+
+    name = "cider"
+    score = staticmethod(cider.cider_d)
+
+    def __init__(self, corpus: str | None = None) -> None:
+        self.corpus = () if corpus is None else read_corpus(corpus)
+        self.note = ""
+        if corpus is not None:
+            self.note = f"comparable only with scores whose document frequencies come from {corpus} too"
 
     @property
     def info(self) -> Mapping[str, MetricInfo]:
-        return {"cider": replace(POINTS, corpus=True)}
+        return {self.name: replace(POINTS, corpus=not self.corpus)}
 
     def compute(self, pairs: Iterable[Pair], protocol: str) -> Mapping[str, Measured]:
-        return {"cider": _averaged(cider.Cider().compute_score, pairs)}
+        read, labels = captions(pairs, self.corpus)
+        measured = averaged(self.score(read), labels) if read.groups else Measured(None)
+        return {self.name: replace(measured, incomparable=self.note)}
+
+
+class CiderD(Cider):
+    """The same figure by its exact name."""
+
+    name = "cider_d"
+
+
+class CiderPlain(Cider):
+    """CIDEr as its paper defines it: neither clipped nor penalised for length, times 10; a mean over pictures."""
+
+    name = "cider_plain"
+    score = staticmethod(cider.cider)
 
 
 class RougeL:
-    """ROUGE-L (Lin, 2004): F of the longest common subsequence, β 1.2, best precision and best recall apart."""
+    """ROUGE-L, β = 1.2, a mean over pictures."""
 
     @property
     def info(self) -> Mapping[str, MetricInfo]:
         return {"rouge_l": POINTS}
 
     def compute(self, pairs: Iterable[Pair], protocol: str) -> Mapping[str, Measured]:
-        return {"rouge_l": _averaged(rouge.Rouge().compute_score, pairs)}
+        read, labels = captions(pairs)
+        return {"rouge_l": averaged(rouge.rouge_l(read), labels) if read.groups else Measured(None)}
 
 
 class Bleu:
-    """BLEU (Papineni et al., 2002) over the whole set, against the reference of the closest length.
+    """BLEU over the whole set, against the reference of the closest length.
 
-    Statistics of a pair: [10] matched n-grams of orders 1 to 4, n-grams of orders 1 to 4, the answer's length, the
-    closest reference's.
+    Statistics of a pair: [10], see `bleu.statistics`.
     """
 
     @property
@@ -74,45 +117,19 @@ class Bleu:
         return {f"bleu_{order}": POINTS for order in ORDERS}
 
     def compute(self, pairs: Iterable[Pair], protocol: str) -> Mapping[str, Measured]:
-        references, answers = tokens(pairs)
-        if not answers:
+        read, labels = captions(pairs)
+        if not read.groups:
             return {name: Measured(None) for name in self.info}
-        scorer = BleuScorer(n=len(ORDERS))
-        for n, (answer,) in answers.items():
-            scorer += (answer, references[n])
-        values, per_pair = scorer.compute_score(option="closest")
-        statistics = np.array([_counts(counted) for counted in scorer.ctest], np.float64)
-        return {
-            f"bleu_{order}": Measured(
-                float(values[order - 1]),
-                np.array(per_pair[order - 1]),
-                statistics,
-                partial(corpus_bleu, order),
-                domains(pairs),
-            )
-            for order in ORDERS
-        }
+        statistics = bleu.statistics(read)
+        sums = statistics.sum(axis=0)
+        measured = {}
+        for order in ORDERS:
+            reduce = partial(bleu.corpus_bleu, order)
+            value = float(reduce(sums))
+            measured[f"bleu_{order}"] = Measured(value, reduce(statistics), statistics, reduce, labels=labels)
+        return measured
 
 
-def corpus_bleu(order: int, sums: Floats) -> Floats:
-    """[..., 10] summed statistics -> [...] BLEU of this order."""
-    matched, possible = sums[..., :order], sums[..., 4 : 4 + order]
-    precision = np.prod((matched + TINY) / (possible + SMALL), axis=-1) ** (1 / order)
-    ratio = (sums[..., 8] + TINY) / (sums[..., 9] + SMALL)
-    brevity: Floats = np.exp(np.minimum(0.0, 1 - 1 / ratio))
-    bleu: Floats = precision * brevity
-    return bleu
-
-
-def _counts(counted: Mapping[str, Any]) -> list[int]:
-    length = counted["testlen"]
-    closest = min(counted["reflen"], key=lambda other: (abs(other - length), other))
-    return [*counted["correct"], *counted["guess"], length, closest]
-
-
-def _averaged(score: Callable[[Tokens, Tokens], tuple[float, Floats]], pairs: Iterable[Pair]) -> Measured:
-    references, answers = tokens(pairs)
-    if not answers:
-        return Measured(None)
-    value, per_pair = score(references, answers)
-    return Measured(float(value), np.asarray(per_pair), labels=domains(pairs))
+def averaged(per_picture: NDArray[np.float64], labels: Labels) -> Measured:
+    """A mean over pictures."""
+    return Measured(float(per_picture.mean()), per_picture, labels=labels)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pycocoevalcap.meteor import meteor
 
 from harness import HarnessError, Measured, MetricInfo, Pair
-from plugins.metrics.captions import POINTS, domains, tokens
+from plugins.metrics.captions import POINTS, captions
 from plugins.metrics.ptb import java
 
 JAR = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
@@ -34,17 +35,17 @@ class Meteor:
 
     @property
     def info(self) -> Mapping[str, MetricInfo]:
-        return {"meteor": POINTS}
+        return {"meteor": replace(POINTS, needs=("java",))}
 
     def compute(self, pairs: Iterable[Pair], protocol: str) -> Mapping[str, Measured]:
-        references, answers = tokens(pairs)
-        if not answers:
+        read, labels = captions(pairs)
+        if not read.groups:
             return {"meteor": Measured(None)}
         with _program() as ask:
-            counts = [ask(_line("SCORE", *references[n], answer), 1)[0] for n, (answer,) in answers.items()]
+            counts = [ask(_line("SCORE", *references, answer), 1)[0] for answer, *references in read.groups]
             *per_pair, value = map(float, ask(_line("EVAL", *counts), len(counts) + 1))
         statistics = _unbroken(np.array([line.split() for line in counts], np.float64))
-        return {"meteor": Measured(value, np.array(per_pair), statistics, corpus_meteor, domains(pairs))}
+        return {"meteor": Measured(value, np.array(per_pair), statistics, corpus_meteor, labels=labels)}
 
 
 def corpus_meteor(sums: Floats) -> Floats:
@@ -100,16 +101,17 @@ def _program() -> Iterator[Ask]:
         encoding="utf-8",
         errors="replace",
     ) as program:
+        stdin, stdout = program.stdin, program.stdout
+        assert stdin is not None
+        assert stdout is not None
 
         def ask(line: str, answers: int) -> list[str]:
-            assert program.stdin is not None
-            assert program.stdout is not None
             try:
-                program.stdin.write(line + "\n")
-                program.stdin.flush()
+                stdin.write(line + "\n")
+                stdin.flush()
             except BrokenPipeError as error:
                 raise HarnessError(f"{JAR}: ended early; run it by hand to see why: {' '.join(command)}") from error
-            lines = [program.stdout.readline().strip() for _ in range(answers)]
+            lines = [stdout.readline().strip() for _ in range(answers)]
             if not lines[-1]:
                 raise HarnessError(f"{JAR}: ended early; run it by hand to see why: {' '.join(command)}")
             return lines
@@ -118,3 +120,5 @@ def _program() -> Iterator[Ask]:
             yield ask
         finally:
             program.kill()
+            with suppress(BrokenPipeError):  # closing writes what the program did not take
+                stdin.close()
