@@ -2,119 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
-from harness import BenchmarkInfo, DataError, DataSource, FileImage, ImageRef, Sample
+from harness import BenchmarkInfo, DataSource, Json, Output, Request, Sample
 from plugins.benchmarks import hub, official
 from plugins.benchmarks.prompting import Prompted
+
+Facts = Mapping[str, Json]
+Shared = Mapping[str, Mapping[str, str]]
+
+EVALAI = "evalai"
+"""The rule of EvalAI's answer processor, by which lmms-eval scores all sets but VQA v2."""
 
 
 class Answer(msgspec.Struct, gc=False):
     answer: str
+    answer_id: int | float | str | bool | None = None
 
 
-class Question(msgspec.Struct, gc=False):
-    question_id: int
-    image_id: int
-    question: str
-
-
-class Annotation(msgspec.Struct, gc=False):
-    question_id: int
-    answers: list[Answer]
-    question_type: str | None = None
-    answer_type: str | None = None
-
-
-class Questions(msgspec.Struct):
-    questions: list[Question]
-
-
-class Annotations(msgspec.Struct):
-    annotations: list[Annotation]
+class RowAnswer(Answer, gc=False):
+    answer_confidence: str | None = None
 
 
 class Row(msgspec.Struct, gc=False):
-    """A row of a hub dataset, where answers may be objects or plain text."""
+    """A row of a hub dataset. Answers may be objects or plain text, which has annotators that are told apart."""
 
     question_id: int | str
     question: str
-    answers: list[Answer | str]
+    answers: list[RowAnswer | str] | None
     image_id: int | str | None = None
     question_type: str | None = None
     answer_type: str | None = None
+    category: str | None = None
+
+
+class Result(msgspec.Struct, gc=False):
+    question_id: int | str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class TenAnswers(Prompted):
-    """A benchmark in VQA's layout. Facts: question_type and answer_type, where known.
+    """A benchmark whose questions have ten human answers; what its official files look like is left to heirs.
+
+    Facts: question_type and answer_type, where known, and `alike` as `told_apart` has it.
 
     Attributes:
-        prefix: what the official file names begin with.
-        image_of_question: the image's id in a question's id, for rows that lack it.
+        protocols: the default first.
+        shared: what the metric must know of all samples: the `rules` of protocols that are not VQA v2's.
+        capitalised: whether prompts have the question in lower case but for its first letter, as lmms-eval's have.
     """
 
-    prefix: str
-    image_of_question: Callable[[str], str]
+    protocols: tuple[str, ...] = ("lmms", "official", "official-2017")
+    shared: Shared = field(default_factory=dict)
+    capitalised: bool = False
 
     @property
     def info(self) -> BenchmarkInfo:
         return BenchmarkInfo(
-            version="1",
+            version="2",
             metrics=("vqa_accuracy", "compression", "tokens"),
             profiles=tuple(self.profiles),
-            protocols=("lmms", "official", "official-2017"),
+            protocols=self.protocols,
             split="val",
         )
 
     def samples(self, data: DataSource) -> Iterable[Sample]:
-        split = self.info.split
         if hub.is_dataset(data, data.config):
-            table = hub.open_table(data, split, data.config)
-            return official.distinct(self._rows(table), table.place)
-        name = f"{self.prefix}OpenEnded_mscoco_{{split}}2014_questions.json"
-        questions = official.find(data, split, [name], "*questions.json")
-        name = f"{self.prefix}mscoco_{{split}}2014_annotations.json"
-        annotations = official.find(data, split, [name], "*annotations.json")
-        return official.distinct(self._files(questions, annotations, data.split or split), questions)
+            table = hub.open_table(data, self.info.split, data.config)
+            return official.distinct(self.rows(table), table.place)
+        return self.files(data)
 
-    def _files(self, questions: Path, annotations: Path, split: str) -> Iterator[Sample]:
-        answered = {row.question_id: row for row in official.read(annotations, Annotations).annotations}
-        images = questions.parent / f"{split}2014"
+    def files(self, data: DataSource) -> Iterable[Sample]:
+        """The samples in official files."""
+        raise NotImplementedError
 
-        @cache
-        def image(image_id: int) -> FileImage:
-            return FileImage(images / f"COCO_{split}2014_{image_id:012d}.jpg")
-
-        for row in official.read(questions, Questions).questions:
-            found = answered.get(row.question_id)
-            if found is None:
-                raise DataError(f"{annotations}: no answers to question {row.question_id} of {questions.name}")
-            yield _sample(row.question_id, row.image_id, image(row.image_id), row.question, found)
-
-    def _rows(self, table: hub.Table) -> Iterator[Sample]:
+    def rows(self, table: hub.Table) -> Iterator[Sample]:
+        """The samples in a dataset of the hub."""
         for number, row in table.rows(Row):
-            image_id = row.image_id
-            if image_id is None:
-                image_id = self.image_of_question(str(row.question_id))
-            yield _sample(row.question_id, image_id, table.image(number), row.question, row)
+            answers = row.answers or []
+            records = [given for given in answers if isinstance(given, RowAnswer)]
+            texts = tuple(given.answer if isinstance(given, RowAnswer) else given for given in answers)
+            facts = kinds(row.question_type, row.answer_type or row.category)
+            if len(records) == len(answers):
+                facts = {**facts, **told_apart([msgspec.structs.asdict(given) for given in records])}
+            yield Sample(
+                id=self.name(row),
+                images=(table.image(number),),
+                question=row.question,
+                references=texts if any(texts) else (),  # secret ones may be empty text
+                group=self.group(row),
+                facts=facts,
+                shared=self.shared,
+            )
+
+    def name(self, row: Row) -> str:
+        """The id of a row's question, which official results name."""
+        return str(row.question_id)
+
+    def group(self, row: Row) -> str:
+        """The id of a row's picture."""
+        return str(row.image_id)
+
+    def results(self, paths: Sequence[Path], data: DataSource) -> Iterator[tuple[str, Output]]:
+        for record in official.records(paths, Result):
+            yield str(record.question_id), Output(record.answer)
+
+    def request(self, sample: Sample, profile: str) -> Request:
+        if self.capitalised:
+            sample = replace(sample, question=sample.question.capitalize())
+        return Prompted.request(self, sample, profile)
 
 
-def _sample(
-    question_id: int | str, image_id: int | str, image: ImageRef, question: str, found: Annotation | Row
-) -> Sample:
-    kinds = {"question_type": found.question_type, "answer_type": found.answer_type}
-    answers: Sequence[Answer | str] = found.answers
-    return Sample(
-        id=str(question_id),
-        images=(image,),
-        question=question,
-        references=tuple(given if isinstance(given, str) else given.answer for given in answers),
-        group=str(image_id),
-        facts={name: kind for name, kind in kinds.items() if kind is not None},
-    )
+@lru_cache(maxsize=1024)
+def kinds(question_type: str | None, answer_type: str | None) -> Facts:
+    """The facts that break scores down, one and the same mapping for all questions of a kind."""
+    found = {"question_type": question_type, "answer_type": answer_type}
+    return {name: kind for name, kind in found.items() if kind is not None}
+
+
+def told_apart(records: Sequence[Mapping[str, Json]]) -> Facts:
+    """The fact `alike`: a number an annotator, the same for those whose records differ in nothing but the answer.
+
+    Left out where all records differ, as those that have an `answer_id` of their own do. The VQA challenge's script
+    takes for an annotator's others those whose record, answer included, is not equal.
+    """
+    beside = [{name: value for name, value in record.items() if name != "answer"} for record in records]
+    numbers = [beside.index(record) for record in beside]
+    return {} if numbers == list(range(len(beside))) else {"alike": numbers}

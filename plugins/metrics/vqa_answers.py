@@ -1,16 +1,19 @@
-"""How the VQA challenge's script rewrites an answer before it compares.
+"""How the scripts of VQA accuracy rewrite an answer before they compare.
 
-The rules are those of GT-Vision-Lab/VQA, `vqaEval.py`, oddities included. Where text is not ASCII, digits are what
-`\\d` matches, white space is what `str.split` splits at, and case is `str.lower`'s.
+The rules are those of GT-Vision-Lab/VQA, `vqaEval.py`, oddities included, and of the scripts made from it. Where
+text is not ASCII, digits are what `\\d` matches, white space is what `str.split` splits at and `str.strip` strips,
+and case is `str.lower`'s: what the script does under Python 3.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Mapping
 
 MARKS = ';/[]"{}()=+\\_-><@`,?!'
-NUMBER_IN_GROUPS = re.compile(r"\d,\d")
+MARK = re.compile(f"[{re.escape(MARKS)}]")
+GROUPED = re.compile(r"\d,\d")
+GROUPED_LOOSELY = re.compile(r"\d,+\d")
 # The script's own pattern has a mistyped look-behind that never holds, and passes a flag (32) as the count.
 POINT = re.compile(r"\.(?!\d)")
 MOST_POINTS = 32
@@ -35,25 +38,54 @@ CONTRACTIONS = {
 }
 CONTRACTIONS["somebody'd"] = "somebodyd"
 
+# VizWiz's copy of the table went through a word processor: most of its apostrophes are typographic.
+STRAIGHT_KEYS = {"couldn'tve", "hadn'tve"}
+STRAIGHT = {"ain't", "aren't", "can't", "could've", "couldn't", "we've", "where's", "who've"}
+TYPOGRAPHIC_CONTRACTIONS = {
+    form if form in STRAIGHT_KEYS else form.replace("'", "’"): mended
+    if mended in STRAIGHT
+    else mended.replace("'", "’")
+    for form, mended in CONTRACTIONS.items()
+}
+
+ODD = re.compile("[^a-z0-9 ]")
+# "" is what splitting at single spaces leaves of others beside them.
+CHANGED = ARTICLES | NUMBERS.keys() | CONTRACTIONS.keys() | {""}
+
+
+def unchanged(text: str) -> bool:
+    """Whether plain words, which no script rewrites, are all that a text has: then its parts have nothing else too."""
+    return ODD.search(text) is None and CHANGED.isdisjoint(text.split(" "))
+
 
 def cleaned(answer: str) -> str:
     """Line breaks and tabs as spaces, none at the ends."""
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
-def without_punctuation(answer: str) -> str:
+def without_punctuation(answer: str, grouped: re.Pattern[str] = GROUPED) -> str:
     """Marks deleted, or made spaces where no space touches any of their kind and no number has its digits grouped."""
-    grouped = NUMBER_IN_GROUPS.search(answer) is not None
-    marks = {
-        ord(mark): "" if grouped or f"{mark} " in answer or f" {mark}" in answer else " "
-        for mark in MARKS
-        if mark in answer
-    }
-    return POINT.sub("", answer.translate(marks), count=MOST_POINTS)
+    if MARK.search(answer) is not None:
+        delete_all = grouped.search(answer) is not None
+        marks = {
+            ord(mark): "" if delete_all or f"{mark} " in answer or f" {mark}" in answer else " "
+            for mark in MARKS
+            if mark in answer
+        }
+        spaced = answer.translate(marks)
+    else:
+        spaced = answer
+    return POINT.sub("", spaced, count=MOST_POINTS)
 
 
-@lru_cache(maxsize=1 << 16)
-def normalised(answer: str) -> str:
+def normalised(answer: str, grouped: re.Pattern[str] = GROUPED, contractions: Mapping[str, str] = CONTRACTIONS) -> str:
     """Punctuation, then lower case, digits for number words, no articles, contractions mended."""
-    words = (NUMBERS.get(word, word) for word in without_punctuation(answer).lower().split())
-    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
+    if unchanged(answer):
+        return answer
+    words = (NUMBERS.get(word, word) for word in without_punctuation(answer, grouped).lower().split())
+    return " ".join(contractions.get(word, word) for word in words if word not in ARTICLES)
+
+
+def separated(answer: str) -> str:
+    """What EvalAI's answer processor, of which MMF and lmms-eval have copies, does before it normalises."""
+    return answer.lower().replace(",", "").replace("?", "").replace("'s", " 's")
