@@ -162,23 +162,25 @@ def _places(words: Words, bits: int) -> Iterator[Ints]:
     words, which is exact; where it leaves no room for the caption's, it is replaced by its rank.
     """
     ids, size = words.ids, len(words.names)
-    captions = np.repeat(np.arange(words.lengths.size), words.lengths)
-    left = np.cumsum(words.lengths)[captions] - np.arange(ids.size)  # words from here to the caption's end
+    captions = np.repeat(np.arange(words.lengths.size, dtype=np.int32), words.lengths)
     pairs = _ranks(ids[:-1] * size + ids[1:])
     most = int(pairs.max(initial=0)) + 1
     for order in ORDERS:
-        at = np.flatnonzero(left >= order)
         if order == 1:
-            keys, bound = ids[at], size
+            keys, bound = ids, size
         elif order == 2:
-            keys, bound = pairs[at], most
+            keys, bound = pairs, most
         elif order == 3:
-            keys, bound = pairs[at] * size + ids[at + 2], most * size
+            keys, bound = pairs[:-1] * size + ids[2:], most * size
         else:
-            keys, bound = pairs[at] * most + pairs[at + 2], most * most
+            keys, bound = pairs[:-2] * most + pairs[2:], most * most
+        of_last_word = captions[order - 1 :]
+        whole = captions[: keys.size] == of_last_word
+        keys = keys[whole]
         if bound.bit_length() + bits > KEY_BITS:
             keys = _ranks(keys)
-        places = keys << bits | captions[at]
+        places = keys << bits
+        places |= of_last_word[whole]
         places.sort()
         yield places
 
