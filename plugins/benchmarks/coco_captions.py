@@ -22,6 +22,7 @@ def coco_captions() -> Captions:
         file_name="COCO_{split}2014_{id:012d}.jpg",
         row=CocoRow,
         image_of_row=image_of_file,
+        coco=True,
     )
 
 
