@@ -89,7 +89,7 @@ class TenAnswers(Prompted):
             records = [given for given in answers if isinstance(given, RowAnswer)]
             texts = tuple(given.answer if isinstance(given, RowAnswer) else given for given in answers)
             facts = kinds(row.question_type, row.answer_type or row.category)
-            if len(records) == len(answers):
+            if len(records) == len(answers) and not have_ids(records):
                 facts = {**facts, **told_apart([msgspec.structs.asdict(given) for given in records])}
             yield Sample(
                 id=self.name(row),
@@ -126,11 +126,16 @@ def kinds(question_type: str | None, answer_type: str | None) -> Facts:
     return {name: kind for name, kind in found.items() if kind is not None}
 
 
+def have_ids(answers: Sequence[Answer]) -> bool:
+    """Whether each annotator has an `answer_id` of its own: then no two records are equal."""
+    return len({given.answer_id for given in answers}) == len(answers)
+
+
 def told_apart(records: Sequence[Mapping[str, Json]]) -> Facts:
     """The fact `alike`: a number an annotator, the same for those whose records differ in nothing but the answer.
 
-    Left out where all records differ, as those that have an `answer_id` of their own do. The VQA challenge's script
-    takes for an annotator's others those whose record, answer included, is not equal.
+    Left out where all records differ. The VQA challenge's script takes for an annotator's others those whose record,
+    answer included, is not equal.
     """
     beside = [{name: value for name, value in record.items() if name != "answer"} for record in records]
     numbers = [beside.index(record) for record in beside]

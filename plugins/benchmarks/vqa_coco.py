@@ -12,7 +12,7 @@ import msgspec
 
 from harness import DataError, DataSource, FileImage, Sample
 from plugins.benchmarks import official
-from plugins.benchmarks.vqa import Answer, Facts, Row, TenAnswers, kinds, told_apart
+from plugins.benchmarks.vqa import Answer, Facts, Row, TenAnswers, have_ids, kinds, told_apart
 
 T = TypeVar("T")
 
@@ -142,6 +142,4 @@ class Answered:
 
 def _facts(found: Annotation, raw: msgspec.Raw) -> Facts:
     facts = kinds(found.question_type, found.answer_type)
-    if len({given.answer_id for given in found.answers}) == len(found.answers):
-        return facts
-    return {**facts, **told_apart(msgspec.json.decode(raw)["answers"])}
+    return facts if have_ids(found.answers) else {**facts, **told_apart(msgspec.json.decode(raw)["answers"])}

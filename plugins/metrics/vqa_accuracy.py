@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness import Json, Measured, MetricInfo, Pair, UnknownName
-from plugins.metrics import vqa_answers
 from plugins.metrics.vqa_answers import (
     GROUPED_LOOSELY,
     TYPOGRAPHIC_CONTRACTIONS,
     cleaned,
     normalised,
     separated,
+    unchanged,
     without_punctuation,
 )
 
@@ -36,7 +36,7 @@ class VqaAccuracy:
             differ, and only their punctuation.
         lmms: always and fully, both, as lmms-eval scores VQA v2.
         evalai: the same by EvalAI's answer processor, which first deletes commas and question marks and splits off
-            "'s": what MMF (m4c) and lmms-eval do on all the other sets.
+            "'s": what MMF (m4c) does on TextVQA, and lmms-eval on all sets but VQA v2.
         vizwiz-api: VizWiz's own evaluation. The answer always and fully, with typographic apostrophes; the human
             answers never.
 
@@ -97,7 +97,7 @@ class Rule:
         kinds = alike if self.by_record else None
         if self.evenly and kinds is None and humans.count(answer) >= ENOUGH:
             return 1.0
-        if not vqa_answers.unchanged(f"{answer} {' '.join(humans)}"):
+        if not unchanged(f"{answer} {' '.join(humans)}"):
             answer, humans = self.rewrite(answer, humans)
         return agreement(answer, humans, kinds)
 
