@@ -54,7 +54,10 @@ class Chair(Prompted):
         objects = coco_objects.read(root, split)
         file = found(root, coco_objects.CAPTIONS, split)
         if file is None and found(root, coco_objects.OBJECTS, split) is None:
-            raise DataError(f"{root}: no captions_{split}2014.json, and segmentations alone are not all that is there")
+            raise DataError(
+                f"{root}: no captions_{split}2014.json, and segmentations alone are not all that is there; add COCO's "
+                "caption annotations"
+            )
         references = {str(picture.id): said for picture, said in captions.gathered(file)} if file else {}
         chosen = found(root, CHOSEN, split)
         ids: Iterable[str] = references or objects.ids
@@ -78,7 +81,10 @@ def _samples(
         said = references.get(image_id, ())
         there = objects.of(image_id, said)
         if there is None:
-            raise DataError(f"{images.parent}: image {image_id} is to be described, and nothing tells its objects")
+            raise DataError(
+                f"{images.parent}: image {image_id} is to be described, and nothing tells its objects; take it out of "
+                f"{CHOSEN[0]}, or look for the split that it belongs to"
+            )
         yield Sample(
             id=image_id,
             images=(FileImage(images / f"COCO_{split}2014_{image_id:0>12}.jpg"),),
