@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.errors import PluginError as PluginError
     from harness.errors import StoreError as StoreError
     from harness.errors import UnknownName as UnknownName
+    from harness.errors import UnknownVersion as UnknownVersion
     from harness.errors import UsageError as UsageError
     from harness.errors import near as near
     from harness.hookspecs import Entry as Entry
@@ -80,6 +81,7 @@ _HOMES = {
         "PluginError",
         "StoreError",
         "UnknownName",
+        "UnknownVersion",
         "UsageError",
         "near",
     ],

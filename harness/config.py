@@ -8,10 +8,10 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from harness.errors import ConfigError, UnknownName, near
 from harness.types import DataSource
@@ -48,12 +48,60 @@ class BenchmarkSettings(Strict):
     metrics: tuple[str | dict[str, dict[str, Any]], ...] | None = None
 
 
+class Requirement(Strict):
+    """One thing that a gate asks of a score; see `harness.gate` for what decides it.
+
+    Attributes:
+        score: `benchmark.score`, `benchmark.score.breakdown.key`, or `*.score` for each benchmark of the policy.
+        min, max: bounds of the score itself.
+        against: "baseline": the score is compared with the baseline's, by one of the following.
+        margin: how much worse than the baseline it may be.
+        gain: how much better than the baseline it must be.
+        min_ratio, max_ratio: bounds of score / baseline's score.
+        confidence: of the interval whose bound must keep to `min` or `max`, and of comparisons (0.95 where not given).
+    """
+
+    score: str
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
+    against: Literal["baseline"] | None = None
+    margin: FiniteFloat | None = Field(default=None, ge=0)
+    gain: FiniteFloat | None = Field(default=None, ge=0)
+    min_ratio: FiniteFloat | None = Field(default=None, gt=0)
+    max_ratio: FiniteFloat | None = Field(default=None, gt=0)
+    confidence: FiniteFloat | None = Field(default=None, gt=0.5, lt=1)
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Requirement:
+        absolute = [name for name in ("min", "max") if getattr(self, name) is not None]
+        relative = [name for name in ("margin", "gain", "min_ratio", "max_ratio") if getattr(self, name) is not None]
+        if self.against is None and relative:
+            raise ValueError(f"{relative[0]!r} compares with a baseline: add `against: baseline`")
+        if self.against is not None and (absolute or len(relative) != 1):
+            raise ValueError("`against: baseline` takes exactly one of margin, gain, min_ratio and max_ratio")
+        if self.against is None and not absolute:
+            raise ValueError("asks nothing: add min or max, or `against: baseline` with a margin")
+        return self
+
+
+class GateSettings(Strict):
+    """A policy: what a checkpoint must show, and which one it is compared with.
+
+    Attributes:
+        baseline: a model reference, such as `arr-coc:production`.
+        require: what must hold, all of it.
+    """
+
+    baseline: str | None = None
+    require: tuple[Requirement, ...] = Field(min_length=1)
+
+
 class Benchmarks(Strict):
     """The whole of benchmarks.yaml."""
 
     benchmarks: dict[str, BenchmarkSettings] = {}
     suites: dict[str, tuple[str, ...]] = {}
-    gates: dict[str, Any] = {}
+    gates: dict[str, GateSettings] = {}
 
 
 class CheckpointSettings(BaseModel):
@@ -86,7 +134,7 @@ class Settings(BaseModel):
     base: Path
     benchmarks: Mapping[str, BenchmarkSettings]
     suites: Mapping[str, tuple[str, ...]]
-    gates: Mapping[str, Any]
+    gates: Mapping[str, GateSettings]
     workspace: Workspace
 
     def suite(self, name: str) -> tuple[str, ...]:
@@ -98,6 +146,16 @@ class Settings(BaseModel):
         if name not in self.suites:
             raise UnknownName("suite", name, self.suites, f"suites are written in {self.file}")
         return self.suites[name]
+
+    def gate(self, name: str) -> GateSettings:
+        """The policy of that name.
+
+        Raises:
+            UnknownName: there is no such policy.
+        """
+        if name not in self.gates:
+            raise UnknownName("gate policy", name, self.gates, f"policies are written in {self.file} under `gates`")
+        return self.gates[name]
 
     def source(self, benchmark: str) -> DataSource | None:
         """Where that benchmark's data lies, if the configuration says so."""

@@ -3,6 +3,7 @@
     HarnessError                     2
     ├── UsageError                   2   a wrong argument or name
     │   └── UnknownName              2   no such thing in the catalog; carries suggestions
+    │       └── UnknownVersion       2   a checkpoint that is there has no such version or alias
     ├── ConfigError                  2   a configuration file; carries file and line
     ├── PluginError                  2   a plugin that cannot be imported, or that breaks its contract
     │   └── MissingExtra             2   an optional dependency; carries what to install
@@ -55,6 +56,10 @@ class UnknownName(UsageError):
         else:
             tail = "there is none"
         super().__init__(f"unknown {kind} {name!r} ({tail})" + (f"; {hint}" if hint else ""))
+
+
+class UnknownVersion(UnknownName):
+    """A checkpoint that exists has no such version or alias."""
 
 
 class ConfigError(HarnessError):

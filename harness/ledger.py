@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from harness.digests import FileDigest, manifest_digest
-from harness.errors import CheckpointError, UnknownName
+from harness.errors import CheckpointError, UnknownName, UnknownVersion
 from harness.types import AliasMove, Version
 
 _NUMBER: Final = re.compile(r"v(0|[1-9][0-9]{0,8})")
@@ -40,7 +40,7 @@ def numbers(connection: sqlite3.Connection, name: str) -> list[int]:
 
 
 def find(connection: sqlite3.Connection, name: str, ref: str) -> int:
-    """The number of the version that `vN` or an alias stands for; raises UnknownName where there is none."""
+    """The number of the version that `vN` or an alias stands for; raises UnknownVersion where there is none."""
     check_name(connection, name)
     existing = numbers(connection, name)
     aliases = dict(connection.execute("SELECT alias, number FROM aliases WHERE name = ?", (name,)).fetchall())
@@ -49,7 +49,7 @@ def find(connection: sqlite3.Connection, name: str, ref: str) -> int:
     if (match := _NUMBER.fullmatch(ref)) and int(match[1]) in existing:
         return int(match[1])
     known = [*aliases, *(f"v{number}" for number in existing[:5])]
-    raise UnknownName(f"{name} version", ref, known, f"`harness checkpoints log {name}` lists them")
+    raise UnknownVersion(f"{name} version", ref, known, f"`harness checkpoints log {name}` lists them")
 
 
 def version(connection: sqlite3.Connection, name: str, number: int) -> Version:

@@ -207,8 +207,17 @@ def choose_task(
         raise UnknownName(f"profile of {name!r}", profile, info.profiles)
     if protocol not in info.protocols:
         raise UnknownName(f"protocol of {name!r}", protocol, info.protocols)
-    wanted = metrics or (section.metrics if section and section.metrics else None)
+    configured_metrics = section.metrics if section and section.metrics else None
+    wanted = _with_options(metrics, configured_metrics or ()) if metrics else configured_metrics
     return Task(name, benchmark, source, profile, protocol, choose_metrics(catalog, info.metrics, wanted))
+
+
+def _with_options(
+    names: Sequence[str], configured: Sequence[str | Mapping[str, Mapping[str, Json]]]
+) -> list[str | Mapping[str, Mapping[str, Json]]]:
+    """The named scores, with the options that the settings give them."""
+    options = {name: told for item in configured if not isinstance(item, str) for name, told in item.items()}
+    return [{name: options[name]} if name in options else name for name in names]
 
 
 def choose_metrics(

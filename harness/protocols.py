@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.types import (
@@ -157,8 +158,14 @@ class CheckpointStore(Protocol):
     def get(self, name: str, ref: str) -> Version:
         """What is known of a version, its files apart."""
 
-    def alias(self, name: str, alias: str, ref: str, reason: str = "") -> Version:
-        """Move an alias to a version."""
+    def alias(
+        self, name: str, alias: str, ref: str, reason: str = "", expected: int | EllipsisType | None = ...
+    ) -> Version:
+        """Move an alias to a version, if it is at the `expected` one (None: if it is new) where that is given.
+
+        Raises:
+            CheckpointError: it is not, since somebody else moved it.
+        """
 
     def history(self, name: str) -> Sequence[AliasMove]:
         """All moves of a name's aliases, newest first."""
@@ -200,7 +207,11 @@ class MetricInfo:
 
 
 class Metric(Protocol):
-    """A formula over samples and their answers; pure. Options are its constructor's keyword arguments."""
+    """A formula over samples and their answers; pure. Options are its constructor's keyword arguments.
+
+    A metric whose scores depend on more than its version and options, such as on a file's content, has an attribute
+    `fingerprint`, a text that changes with it: stored scores count as long as it is the same.
+    """
 
     @property
     def info(self) -> Mapping[str, MetricInfo]:

@@ -138,10 +138,12 @@ def _reason(error: Exception) -> str:
 
 
 def metrics_digest(metrics: Iterable[MetricChoice]) -> str:
-    """What scores depend on beside the predictions and the protocol: metrics, their versions and their options."""
+    """What scores depend on beside the predictions and the protocol: metrics, their versions, options and files."""
     chosen = [
-        (choice.listing.entry.target, choice.listing.plugin.origin, choice.scores, choice.options) for choice in metrics
-    ]
+        (choice.listing.entry.target, choice.listing.plugin.origin, choice.scores, choice.options,
+         getattr(choice.listing.load(**choice.options), "fingerprint", ""))
+        for choice in metrics
+    ]  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(chosen, order="sorted")).hexdigest()
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,8 +218,7 @@ class RunStore:
                 if kind is not None:
                     result = Failure(kind, message)
                 else:
-                    parsed = None if trace is None else msgspec.json.decode(zlib.decompress(trace), type=Trace)
-                    result = Output(text, Usage(*spent), parsed)
+                    result = Output(text, Usage(*spent), None if trace is None else _trace(trace))
                 yield sample_at(position), Prediction(position, sample_id, result)
 
     def failures(self, run: Run) -> dict[str, tuple[int, str]]:
@@ -342,6 +342,22 @@ class _Samples:
             (content,) = self._connection.execute(query, (self._data, block)).fetchone()
             self._block, self._chunk = block, msgspec.json.decode(content)
         return decode_sample(self._chunk[place], self._shared)
+
+
+def _trace(stored: bytes) -> Trace:
+    content = zlib.decompress(stored)
+    try:
+        return msgspec.json.decode(content, type=Trace)
+    except msgspec.ValidationError:  # JSON has no word for what is not a number: it became null
+        maps, scalars = (msgspec.json.decode(content)[part] for part in ("maps", "scalars"))
+        return Trace(
+            {name: [[_number(cell) for cell in row] for row in rows] for name, rows in maps.items()},
+            {name: _number(value) for name, value in scalars.items()},
+        )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _run(row: Mapping[str, Json]) -> Run:

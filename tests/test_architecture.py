@@ -136,7 +136,7 @@ def test_the_host_knows_no_plugins_names() -> None:
     # Words of the host's own: tokens, and the fraction of them that is kept, are what `Usage` counts; and plain words
     # that some score has for a name.
     own = {"tokens", "compression", "kept_fraction", "visual_tokens", "prompt_tokens", "generated_tokens"}
-    own |= {"binary", "distribution", "open", "samples_per_second"}
+    own |= {"binary", "distribution", "evaluate", "latency", "open", "samples_per_second"}
     assert {"arr-coc", "gqa", "vqa_accuracy", "cider", "accuracy"} <= names | scores
     pattern = re.compile(
         rf"(?<![\w-])({'|'.join(map(re.escape, sorted((names | scores) - own)))})(?![\w-])", re.IGNORECASE

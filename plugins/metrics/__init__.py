@@ -20,7 +20,7 @@ def register_metrics() -> list[Entry]:
         ),
         Entry(
             "gqa_companions",
-            "whether GQA's answers agree with each other, could be answers, make sense, and are spread as the right ones",
+            "whether GQA's answers agree with each other, make sense, and are spread as the right ones",
             "plugins.metrics.gqa_companions:GqaCompanions",
             provides=("consistency", "validity", "plausibility", "distribution"),
         ),
@@ -32,8 +32,14 @@ def register_metrics() -> list[Entry]:
         ),
         Entry(
             "cider",
-            "CIDEr-D: n-grams shared with the references, rare ones counting more",
+            "CIDEr as published: CIDEr-D, n-grams shared with the references, rare ones counting more",
             "plugins.metrics.captions:Cider",
+        ),
+        Entry("cider_d", "CIDEr-D, which is what `cider` is too", "plugins.metrics.captions:CiderD"),
+        Entry(
+            "cider_plain",
+            "CIDEr as its paper defines it: neither clipped nor penalised for length",
+            "plugins.metrics.captions:CiderPlain",
         ),
         Entry(
             "bleu",
@@ -52,6 +58,11 @@ def register_metrics() -> list[Entry]:
             "plugins.metrics.meteor:Meteor",
         ),
         Entry(
+            "spice",
+            "SPICE: objects, attributes and relations shared with the references",
+            "plugins.metrics.spice:Spice",
+        ),
+        Entry(
             "compression",
             "what is left of the visual tokens: the fraction kept, and the factor that they shrank by",
             "plugins.metrics.tokens:Compression",
@@ -59,8 +70,45 @@ def register_metrics() -> list[Entry]:
         ),
         Entry(
             "tokens",
-            "tokens used: visual, prompt and generated, each a mean over the samples",
+            "tokens used: visual (mean, most, a patch), prompt and generated",
             "plugins.metrics.tokens:Tokens",
-            provides=("visual_tokens", "prompt_tokens", "generated_tokens"),
+            provides=("visual_tokens", "visual_tokens_max", "tokens_per_patch", "prompt_tokens", "generated_tokens"),
+        ),
+        Entry(
+            "latency",
+            "seconds a sample (mean and percentiles), samples a second, peak memory",
+            "plugins.metrics.latency:Latency",
+            provides=(
+                "latency_mean",
+                "latency_p50",
+                "latency_p90",
+                "latency_p95",
+                "latency_p99",
+                "samples_per_second",
+                "peak_memory",
+            ),
+        ),
+        Entry(
+            "allocation",
+            "where a model that tells its routing spent its visual tokens",
+            "plugins.metrics.allocation:Allocation",
+            provides=(
+                "allocation_entropy",
+                "area_at_level_0",
+                "area_at_level_1",
+                "area_at_level_2",
+                "area_at_level_3",
+                "relevance_propositional",
+                "relevance_perspectival",
+                "relevance_participatory",
+                "weight_propositional",
+                "weight_perspectival",
+                "weight_participatory",
+            ),
+        ),
+        Entry(
+            "evaluate",
+            "any metric of the evaluate library: evaluate:NAME or evaluate:./folder",
+            "plugins.metrics.evaluate_module:EvaluateModule",
         ),
     ]

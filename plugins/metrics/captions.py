@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import DataError, Measured, MetricInfo, Pair
+from harness import DataError, Measured, MetricInfo, Pair, file_sha256
 from plugins.metrics import bleu, cider, rouge
 from plugins.metrics.corpus import read_corpus
 from plugins.metrics.means import Labels
@@ -67,6 +68,7 @@ class Cider:
 
     def __init__(self, corpus: str | None = None) -> None:
         self.corpus = () if corpus is None else read_corpus(corpus)
+        self.fingerprint = "" if corpus is None else file_sha256(Path(corpus).expanduser())
         self.note = ""
         if corpus is not None:
             self.note = f"comparable only with scores whose document frequencies come from {corpus} too"

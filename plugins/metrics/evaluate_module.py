@@ -11,6 +11,7 @@ not written down.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import re
@@ -82,6 +83,7 @@ class EvaluateModule:
         self._module_name = script.stem
         self._name = script.stem if key in {None, script.stem} else re.sub(r"[^\w-]", "_", f"{script.stem}_{key}")
         self._info = MetricInfo("points", higher_is_better, corpus=True)
+        self.fingerprint = hashlib.sha256(script.read_bytes()).hexdigest()
         with self._foreign("cannot be loaded"):
             self._module: Any = evaluate.load(str(script), config, keep_in_memory=True, seed=SEED)
         self._form = _form(ref, self._module.features)

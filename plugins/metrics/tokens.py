@@ -13,7 +13,7 @@ from plugins.metrics.means import mean
 
 
 class Tokens:
-    """Tokens used.
+    """Tokens used. Where no sample has any, as in a results file, they were not counted, and there is no score.
 
     visual_tokens, prompt_tokens, generated_tokens: means over the samples of `Usage`'s counts.
     visual_tokens_max: the most visual tokens of a single sample. A maximum has no interval: the largest of the
@@ -37,6 +37,8 @@ class Tokens:
     def compute(self, pairs: Iterable[Pair], protocol: str) -> Mapping[str, Measured]:
         table = np.fromiter((_counts(pair) for pair in pairs), np.dtype((np.float64, 4)))
         visual, per_patch, prompt, generated = table.T
+        if not (visual.any() or prompt.any() or generated.any()):
+            return {name: Measured(None) for name in self.info}
         return {
             "visual_tokens": mean(visual),
             "visual_tokens_max": Measured(float(visual.max()) if visual.size else None),
