@@ -102,7 +102,7 @@ def clustered_bootstrap(
 def percentile_interval(scores: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
     """The interval between the percentiles of a score's [r] resamples.
 
-    Resamples without a score (NaN), such as a precision where nothing was affirmed, are left out; None where fewer
+    Resamples without a score (NaN), such as a ratio to nothing, are left out; None where fewer
     than two are left.
     """
     scores = scores[np.isfinite(scores)]

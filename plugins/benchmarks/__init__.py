@@ -22,6 +22,16 @@ def register_benchmarks() -> list[Entry]:
             "plugins.benchmarks.okvqa:okvqa",
         ),
         Entry(
+            "textvqa",
+            "TextVQA: questions about text in photographs, ten human answers each",
+            "plugins.benchmarks.textvqa:textvqa",
+        ),
+        Entry(
+            "vizwiz",
+            "VizWiz: questions that blind people asked about their photographs, ten answers each",
+            "plugins.benchmarks.vizwiz:vizwiz",
+        ),
+        Entry(
             "nocaps",
             "NoCaps: captions of pictures whose objects captioning sets rarely name, ten references each",
             "plugins.benchmarks.nocaps:nocaps",
@@ -30,5 +40,15 @@ def register_benchmarks() -> list[Entry]:
             "coco_captions",
             "COCO Captions: one-sentence captions of photographs, five references each",
             "plugins.benchmarks.coco_captions:coco_captions",
+        ),
+        Entry(
+            "chair",
+            "CHAIR: long descriptions of COCO photographs, and the objects that are in them",
+            "plugins.benchmarks.chair:Chair",
+        ),
+        Entry(
+            "pope",
+            "POPE: is there such an object in the photograph? Half of the questions ask for one that is not",
+            "plugins.benchmarks.pope:Pope",
         ),
     ]

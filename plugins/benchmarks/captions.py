@@ -11,7 +11,7 @@ import msgspec
 
 from harness import BenchmarkInfo, DataError, DataSource, FileImage, ImageRef, Json, Output, Sample
 from plugins.benchmarks import coco_objects, hub, official
-from plugins.benchmarks.prompting import Profile, Prompted
+from plugins.benchmarks.prompting import COST, Profile, Prompted
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
@@ -76,7 +76,7 @@ class Captions(Prompted):
     def info(self) -> BenchmarkInfo:
         return BenchmarkInfo(
             version="1",
-            metrics=("cider", "bleu", "rouge_l", "meteor", "compression", "tokens"),
+            metrics=("cider", "bleu", "rouge_l", "meteor", *(("chair",) if self.coco else ()), *COST),
             profiles=tuple(self.profiles),
             protocols=("official",),
             split="val",

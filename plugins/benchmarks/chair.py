@@ -12,7 +12,7 @@ import msgspec
 from harness import BenchmarkInfo, DataError, DataSource, FileImage, Output, Sample
 from plugins.benchmarks import captions, coco_objects, official
 from plugins.benchmarks.coco_objects import found
-from plugins.benchmarks.prompting import Profile, Prompted
+from plugins.benchmarks.prompting import COST, Profile, Prompted
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
@@ -42,7 +42,7 @@ class Chair(Prompted):
     def info(self) -> BenchmarkInfo:
         return BenchmarkInfo(
             version="1",
-            metrics=("chair", "compression", "tokens"),
+            metrics=("chair", *COST),
             profiles=tuple(self.profiles),
             protocols=("official", "corrected"),
             split="val",

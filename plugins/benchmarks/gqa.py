@@ -11,7 +11,7 @@ import msgspec
 
 from harness import BenchmarkInfo, DataError, DataSource, FileImage, ImageRef, Json, Output, Sample
 from plugins.benchmarks import gqa_records, gqa_results, hub, official
-from plugins.benchmarks.prompting import SHORT_ANSWER, Profile, Prompted
+from plugins.benchmarks.prompting import COST, SHORT_ANSWER, Profile, Prompted
 
 
 class Row(gqa_records.Question, gc=False, kw_only=True):
@@ -41,7 +41,7 @@ class Gqa(Prompted):
     def info(self) -> BenchmarkInfo:
         return BenchmarkInfo(
             version="2",
-            metrics=("gqa_accuracy", "gqa_companions", "gqa_grounding", "compression", "tokens"),
+            metrics=("gqa_accuracy", "gqa_companions", "gqa_grounding", *COST),
             profiles=tuple(self.profiles),
             protocols=("lmms", "official"),
             split="testdev",

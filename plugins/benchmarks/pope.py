@@ -11,7 +11,7 @@ import msgspec
 from harness import BenchmarkInfo, DataError, DataSource, FileImage, ImageRef, Output, Sample
 from plugins.benchmarks import hub, official, pope_results
 from plugins.benchmarks.pope_results import CATEGORIES
-from plugins.benchmarks.prompting import SHORT_ANSWER, Profile, Prompted
+from plugins.benchmarks.prompting import COST, SHORT_ANSWER, Profile, Prompted
 
 FOLDERS = (".", "output/coco", "coco")
 
@@ -47,7 +47,7 @@ class Pope(Prompted):
     def info(self) -> BenchmarkInfo:
         return BenchmarkInfo(
             version="1",
-            metrics=("pope", "compression", "tokens"),
+            metrics=("pope", *COST),
             profiles=tuple(self.profiles),
             protocols=("lmms", "official"),
             split="test",

@@ -31,6 +31,10 @@ SHORT_ANSWER: Mapping[str, Profile] = MappingProxyType(
 """Short answers. `llava` is LLaVA-1.5's prompt, which lmms-eval uses too."""
 
 
+COST = ("compression", "tokens", "latency", "allocation")
+"""The metrics of what answers cost, which every benchmark has beside its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompted:
     """The part of a benchmark that is the same for all: requests and parsing by profile.

@@ -11,7 +11,7 @@ import msgspec
 
 from harness import BenchmarkInfo, DataSource, Json, Output, Request, Sample
 from plugins.benchmarks import hub, official
-from plugins.benchmarks.prompting import Prompted
+from plugins.benchmarks.prompting import COST, Prompted
 
 Facts = Mapping[str, Json]
 Shared = Mapping[str, Mapping[str, str]]
@@ -66,7 +66,7 @@ class TenAnswers(Prompted):
     def info(self) -> BenchmarkInfo:
         return BenchmarkInfo(
             version="2",
-            metrics=("vqa_accuracy", "compression", "tokens"),
+            metrics=("vqa_accuracy", *COST),
             profiles=tuple(self.profiles),
             protocols=self.protocols,
             split="val",

@@ -63,6 +63,18 @@ def register_metrics() -> list[Entry]:
             "plugins.metrics.spice:Spice",
         ),
         Entry(
+            "chair",
+            "CHAIR: objects that captions mention and pictures lack",
+            "plugins.metrics.chair:Chair",
+            provides=("chair_s", "chair_i", "chair_recall", "hallucination_rate"),
+        ),
+        Entry(
+            "pope",
+            "POPE: yes or no to objects that are there or not",
+            "plugins.metrics.pope:Pope",
+            provides=("accuracy", "precision", "recall", "f1", "yes_rate", "hallucination_rate"),
+        ),
+        Entry(
             "compression",
             "what is left of the visual tokens: the fraction kept, and the factor that they shrank by",
             "plugins.metrics.tokens:Compression",
