@@ -1,0 +1,224 @@
+"""Two results on the same samples: the difference B − A, its error, its interval at any confidence, and tests of it.
+
+Samples come in clusters, such as many questions on one picture; every error here is that of whole clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.stats import CONFIDENCE, FloatArray, IntArray, clustered_mean, distinct, jackknife, resampled_sums
+
+RESAMPLES = 2_000
+"""Of a paired bootstrap: enough for p-values of a few thousandths, which a correction for several tests asks for."""
+
+CLUSTERED_T = "clustered t"
+MCNEMAR = "McNemar"
+BOOTSTRAP = "bootstrap"
+JACKKNIFE = "jackknife"
+ONE_CLUSTER = "all samples are of one group, which says nothing of how results vary between groups"
+
+Reduce = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paired:
+    """A difference between two results on the same samples.
+
+    Attributes:
+        a, b: the two values.
+        difference: B − A.
+        n: samples that they are made of.
+        clusters: groups that these fall into.
+        test: what gave the p-value; empty where there is no test.
+        stderr: of the difference; None where there is no test.
+        p_value: two-sided, of no difference.
+        degrees: of freedom.
+        resampled: [r] the difference in resamples of the clusters, in order; only of a bootstrap.
+        design_effect: how many times the variance is what it would be if all samples were independent; only of means.
+        reason: why there is no test.
+    """
+
+    a: float
+    b: float
+    difference: float
+    n: int
+    clusters: int
+    test: str = ""
+    stderr: float | None = None
+    p_value: float | None = None
+    degrees: int = 0
+    resampled: FloatArray | None = None
+    design_effect: float | None = None
+    reason: str = ""
+
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+        """The two-sided confidence interval of the difference; its one bound holds with (1 + confidence) / 2.
+
+        By Student's t; of a bootstrap between percentiles, set wider by Hesterberg's (2015, section 3.2) correction for
+        few clusters: at Φ(-√(G/(G-1)) t) instead of (1 - confidence) / 2, for G clusters and t's quantile on G-1
+        degrees of freedom. Where no resample lies so far out, by t and the bootstrap's standard error. None where
+        there is no test.
+        """
+        if self.stderr is None:
+            return None
+        from scipy.special import ndtr, stdtrit
+
+        t = float(stdtrit(self.degrees, (1 + confidence) / 2))
+        if self.resampled is not None:
+            tail = float(ndtr(-t * _widening(self.clusters)))
+            if tail * (self.resampled.size + 1) >= 1:
+                low, high = np.quantile(self.resampled, [tail, 1 - tail])
+                return float(low), float(high)
+        return self.difference - t * self.stderr, self.difference + t * self.stderr
+
+
+def paired_mean(a: FloatArray, b: FloatArray, clusters: IntArray) -> Paired:
+    """The difference between two means over the same samples.
+
+    The error is `clustered_mean`'s of the differences, the test Student's t with one degree of freedom less than
+    clusters. Where every cluster is one sample and all values are 0 or 1, the p-value is that of McNemar's exact test
+    instead (1947; the binomial of the samples that differ); with several samples a cluster that test would be wrong.
+
+    Args:
+        a, b: [n], NaN where a sample has no value; one without both is left out.
+        clusters: [n] numbers from 0.
+    """
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b, clusters = a[both], b[both], clusters[both]
+    count = distinct(clusters)
+    if not a.size:
+        return Paired(np.nan, np.nan, np.nan, 0, 0, reason="no sample has a value in both")
+    change = changes(a, b)
+    difference = float(change.mean())
+    known = float(a.mean()), float(b.mean()), difference, a.size, count
+    interval = clustered_mean(change, clusters)
+    if interval is None:
+        return Paired(*known, reason=ONE_CLUSTER)
+    alone = float(change.std(ddof=1)) / np.sqrt(a.size)
+    test, p_value = CLUSTERED_T, _student_p(difference, interval.stderr, count - 1)
+    if count == a.size and _binary(a) and _binary(b):
+        test, p_value = MCNEMAR, mcnemar(int((change > 0).sum()), int((change < 0).sum()))
+    effect = float((interval.stderr / alone) ** 2) if alone else None
+    return Paired(*known, test, interval.stderr, p_value, count - 1, design_effect=effect)
+
+
+def paired_bootstrap(
+    a: tuple[FloatArray, Reduce],
+    b: tuple[FloatArray, Reduce],
+    clusters: IntArray,
+    *,
+    values: tuple[float, float] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Paired:
+    """The difference between two corpus scores over the same samples, both resampled with the same clusters.
+
+    The p-value is 1 less the confidence at which `interval` would just reach 0. With R resamples, of which L lie at or
+    below 0 and H at or above, one tail is p' = (1 + min(L, H)) / (R + 1) (the 1s count the result itself among the
+    resamples: Davison and Hinkley, 1997, section 4.2), and p = 2 T(Φ⁻¹(p') √((G-1)/G)), 1 at most, where T is the
+    distribution of Student's t on G-1 degrees of freedom and G the number of clusters. That has a floor, which t's own
+    p-value may go below where no resample reaches 0. The standard error is that of the resamples times √(G/(G-1)),
+    as in `clustered_mean`.
+
+    Args:
+        a, b: [n, k] sufficient statistics a sample, and [..., k] sums -> [...] scores; k may differ.
+        clusters: [n] numbers from 0.
+        values: the two scores, where they are known better than from the statistics.
+    """
+    (statistics_a, reduce_a), (statistics_b, reduce_b) = a, b
+    n, count = len(clusters), distinct(clusters)
+    if values is None:
+        values = float(reduce_a(statistics_a.sum(axis=0))), float(reduce_b(statistics_b.sum(axis=0)))
+    if not np.isfinite(values).all():
+        return Paired(*values, np.nan, n, count, reason="one of the two has no score")
+    known = *values, _change(*values), n, count
+    sums = resampled_sums(np.hstack([statistics_a, statistics_b]), clusters, seed=seed, resamples=resamples)
+    if sums is None:
+        return Paired(*known, reason=ONE_CLUSTER)
+    width = statistics_a.shape[1]
+    scores_a, scores_b = reduce_a(sums[:, :width]), reduce_b(sums[:, width:])
+    both = np.isfinite(scores_a) & np.isfinite(scores_b)
+    change = np.sort(changes(scores_a[both], scores_b[both]))
+    if change.size < 2:
+        return Paired(*known, reason="hardly a resample of the groups has a score")
+    stderr = float(change.std(ddof=1)) * _widening(count)
+    p_value = _percentile_p(change, count)
+    if change[0] > 0 or change[-1] < 0:
+        p_value = min(p_value, _student_p(known[2], stderr, count - 1))
+    return Paired(*known, BOOTSTRAP, stderr, p_value, count - 1, change)
+
+
+def paired_jackknife(values: tuple[float, float], a: FloatArray, b: FloatArray, *, n: int, clusters: int) -> Paired:
+    """The difference between two scores, each known also without every one of the same disjoint parts.
+
+    Args:
+        a, b: [p] the scores without each part; the parts must be the same for both.
+    """
+    known = *values, _change(*values), n, clusters
+    if a.size != b.size:
+        return Paired(*known, reason=f"the two were cut into {a.size} and {b.size} parts")
+    interval = jackknife(known[2], changes(a, b))
+    if interval is None:
+        return Paired(*known, reason=ONE_CLUSTER if a.size < 2 else "it has no score without one of its parts")
+    p_value = _student_p(known[2], interval.stderr, a.size - 1)
+    return Paired(*known, JACKKNIFE, interval.stderr, p_value, a.size - 1)
+
+
+def changes(a: FloatArray, b: FloatArray) -> FloatArray:
+    """[n] b - a, exactly 0 where only rounding tells them apart, as it does where a sum was taken in another order."""
+    scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
+    change: FloatArray = np.where(np.isclose(a, b, rtol=1e-9, atol=1e-12 * scale), 0.0, b - a)
+    return change
+
+
+def _change(a: float, b: float) -> float:
+    return float(changes(np.array([a]), np.array([b]))[0])
+
+
+def mcnemar(up: int, down: int) -> float:
+    """The two-sided p-value of McNemar's exact test, of the numbers of samples that changed each way."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(up, up + down).pvalue) if up + down else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in their order (Holm, 1979): m, m-1, … times the smallest, the next …
+
+    Never less than a smaller one's, and 1 at most.
+    """
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    corrected = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1)).clip(max=1)
+    result = np.empty_like(values)
+    result[order] = corrected
+    return [float(value) for value in result]
+
+
+def _student_p(difference: float, stderr: float, degrees: int) -> float:
+    """Two-sided. Without any spread the difference is certain: 1 where it is none, else 0."""
+    if stderr == 0:
+        return float(difference == 0)
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(degrees, -abs(difference) / stderr))
+
+
+def _percentile_p(change: FloatArray, clusters: int) -> float:
+    from scipy.special import ndtri, stdtr
+
+    tail = (1 + min((change <= 0).sum(), (change >= 0).sum())) / (change.size + 1)
+    return min(1.0, 2 * float(stdtr(clusters - 1, ndtri(min(tail, 0.5)) / _widening(clusters))))
+
+
+def _widening(clusters: int) -> float:
+    """How much narrower resamples of G clusters spread than new clusters would: √(G/(G-1))."""
+    return float(np.sqrt(clusters / (clusters - 1)))
+
+
+def _binary(values: FloatArray) -> bool:
+    return bool(np.isin(values, (0.0, 1.0)).all())
