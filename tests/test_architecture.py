@@ -41,6 +41,24 @@ BELOW: dict[str, set[str]] = {
     "scoring": {"errors", "host", "plan", "protocols", "stats", "types"},
     "report": {"store", "types"},
     "scorer": {"config", "errors", "host", "plan", "report", "scoring", "store", "types"},
+    "paired": {"stats"},
+    "difference": {"paired", "protocols", "scoring", "stats", "types"},
+    "pairing": {"errors", "host", "plan", "protocols", "store", "types"},
+    "compare": {
+        "config",
+        "difference",
+        "errors",
+        "host",
+        "paired",
+        "pairing",
+        "plan",
+        "scorer",
+        "scoring",
+        "stats",
+        "store",
+        "types",
+    },
+    "power": {"errors", "paired", "stats", "types"},
 }
 
 
