@@ -61,6 +61,10 @@ class Cider:
 
     Document frequencies are those of all pairs' references, so that a part of a benchmark cannot be compared with the
     whole; with `corpus`, the path of a captions annotation file in COCO's layout, they are that file's, and it can.
+
+    Raises:
+        ConfigError: there is no such file, or it is of a kind that is not read.
+        DataError: it is not JSON, or not a captions annotation file.
     """
 
     name = "cider"
@@ -69,9 +73,8 @@ class Cider:
     def __init__(self, corpus: str | None = None) -> None:
         self.corpus = () if corpus is None else read_corpus(corpus)
         self.fingerprint = "" if corpus is None else file_sha256(Path(corpus).expanduser())
-        self.note = ""
-        if corpus is not None:
-            self.note = f"comparable only with scores whose document frequencies come from {corpus} too"
+        same = f"comparable only with scores whose document frequencies come from {corpus} too"
+        self.note = "" if corpus is None else same
 
     @property
     def info(self) -> Mapping[str, MetricInfo]:

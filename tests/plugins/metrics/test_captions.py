@@ -266,6 +266,14 @@ def test_document_frequencies_of_a_saved_corpus(pair: MakePair, tmp_path: Path, 
         np.testing.assert_allclose(np.asarray(part.per_sample), expected[1:], **CLOSE)
 
 
+def test_another_content_of_the_corpus_makes_another_fingerprint(tmp_path: Path) -> None:
+    fingerprints = {Cider().fingerprint}
+    for caption in ("a dog", "a cat", "a dog"):
+        path = write_corpus(tmp_path / "corpus.json", {"annotations": [{"image_id": 1, "caption": caption}]})
+        fingerprints.add(Cider(corpus=path).fingerprint)
+    assert len(fingerprints) == 3
+
+
 BAD_CORPORA = {
     "list.json": ([{"image_id": 1, "caption": "a"}], "list.json: expected `object`, got `array`"),
     "typo.json": ({"annotation": []}, "no field 'annotations' (did you mean 'annotation'?)"),
