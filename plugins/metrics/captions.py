@@ -1,4 +1,4 @@
-"""CIDEr, BLEU and ROUGE-L; the first and the last two equal pycocoevalcap's, in its scale."""
+"""CIDEr, BLEU and ROUGE-L in pycocoevalcap's scale, and equal to it; plain CIDEr, which it lacks, beside them."""
 
 from __future__ import annotations
 
