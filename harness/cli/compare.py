@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from harness.cli.output import config_option, emit_json, json_option, say, table
 from harness.cli.plain import plain
-from harness.compare import COVERAGE, Comparer, Comparison, corrected
+from harness.compare import COVERAGE, Comparison, corrected
 from harness.difference import Difference
 from harness.pairing import choose_pairs, runs_meant
 from harness.session import open_session
 
 _SHOWN = 5
 """Ids of flipped samples that are printed each way; `--json` has more."""
+
+
+class Number(click.FloatRange):
+    """A number within a range, its bounds apart. `nan`, which is within every range to click, is not."""
+
+    def __init__(self, low: float, high: float | None = None) -> None:
+        super().__init__(low, high, min_open=True, max_open=high is not None)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 @click.command("compare")
@@ -26,8 +41,8 @@ _SHOWN = 5
 @click.option(
     "--metric", "metrics", multiple=True, help="A score or metric, instead of the configured ones; may be repeated."
 )
-@click.option("--confidence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95,
-              show_default=True, help="Of the intervals, and of what is called better or worse.")  # fmt: skip
+@click.option("--confidence", type=Number(0, 1), default=0.95, show_default=True,
+              help="Of the intervals, and of what is called better or worse.")  # fmt: skip
 @config_option
 @json_option
 def command(
@@ -46,9 +61,8 @@ def command(
     """
     with open_session(config=config) as session:
         runs_a, runs_b = (runs_meant(text, session.store, session.catalog, session.checkpoints) for text in (a, b))
-        comparer = Comparer(session.store, session.scorer, session.catalog, session.settings)
         comparisons = corrected([
-            comparer.compare(*pair, say, protocol=protocol, metrics=metrics)
+            session.comparer.compare(*pair, say, protocol=protocol, metrics=metrics)
             for pair in choose_pairs(runs_a, runs_b, benchmarks)
         ])  # fmt: skip
     for comparison in comparisons:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from harness.cli.compare import Number
 from harness.cli.output import config_option, emit_json, json_option, number, say, table
 from harness.cli.plain import plain
-from harness.compare import COVERAGE, Comparer
+from harness.compare import COVERAGE
 from harness.errors import Incomplete
 from harness.pairing import choose_pairs, runs_meant, unlike
 from harness.power import POWER, Sizing, Spread, size_for
@@ -19,21 +20,19 @@ from harness.session import Session, open_session
 from harness.store import COMPLETE, Run
 from harness.types import Json
 
-_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-
 
 @click.command("power")
 @click.option("--bench", "benchmark", required=True, help="The benchmark.")
-@click.option("--effect", type=click.FloatRange(0, min_open=True), required=True,
+@click.option("--effect", type=Number(0), required=True,
               help="The difference to detect, in the score's unit: 0.01 is a point of a fraction.")  # fmt: skip
 @click.option("--run", "runs", multiple=True, metavar="RUN",
               help="A run or model whose variance is taken; twice for two, instead of the newest.")  # fmt: skip
 @click.option("--metric", "metrics", multiple=True,
               help="A score or metric, instead of the benchmark's main figure; may be repeated.")  # fmt: skip
 @click.option("--protocol", help="Named scoring rules, instead of the configured ones.")
-@click.option("--power", type=_SHARE, default=POWER, show_default=True, help="How often it should be detected.")
-@click.option("--confidence", type=_SHARE, default=0.95, show_default=True, help="Of the two-sided test.")
-@click.option("--correlation", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
+@click.option("--power", type=Number(0, 1), default=POWER, show_default=True, help="How often it should be detected.")
+@click.option("--confidence", type=Number(0, 1), default=0.95, show_default=True, help="Of the two-sided test.")
+@click.option("--correlation", type=Number(-1, 1), default=0.0, show_default=True,
               help="Of two runs' errors, where only one run is known; 0 gives an upper bound.")  # fmt: skip
 @config_option
 @json_option
@@ -82,7 +81,7 @@ def _spreads(
     session: Session, runs: Sequence[Run], protocol: str | None, metrics: Sequence[str], correlation: float
 ) -> dict[str, Spread]:
     """Score -> how uncertain its difference is; that of the main figure where none is asked for."""
-    comparer = Comparer(session.store, session.scorer, session.catalog, session.settings)
+    comparer = session.comparer
     found: dict[str, Callable[[], Spread]]
     if len(runs) == 2:
         comparison = comparer.compare(runs[0], runs[1], say, protocol=protocol, metrics=metrics)
@@ -124,8 +123,9 @@ def _print(document: Mapping[str, Json]) -> None:
     sought = f"a difference of {document['effect']:g} at {100 * document['confidence']:g}% confidence"
     click.echo(plain(f"{document['score']}: {sought}"))
     table(columns, cells, numbers=columns[1:])
-    runs = " and ".join(f"{run['run']} ({run['model']})" for run in document["runs"])
-    click.echo(plain(f"Standard error of the difference: {document['stderr']:.4g}, from {runs}."))
+    click.echo(f"Standard error of the difference: {document['stderr']:.4g}, from")
+    for run in document["runs"]:
+        click.echo(plain(f"  {run['run']}  {run['model']}"))
     if (correlation := document["correlation"]) is not None:
         click.echo(f"That is of one run alone: two runs' errors are taken to correlate by {correlation:g}.")
     if (effect := document["design_effect"]) is not None:
