@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.errors import CheckpointError as CheckpointError
     from harness.errors import ConfigError as ConfigError
     from harness.errors import DataError as DataError
+    from harness.errors import GateFailed as GateFailed
     from harness.errors import HarnessError as HarnessError
     from harness.errors import ImageError as ImageError
     from harness.errors import Incomplete as Incomplete
@@ -73,6 +74,7 @@ _HOMES = {
         "CheckpointError",
         "ConfigError",
         "DataError",
+        "GateFailed",
         "HarnessError",
         "ImageError",
         "Incomplete",

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from pathlib import Path
 
 import numpy as np
 
@@ -16,12 +15,12 @@ from harness.errors import Incomplete
 from harness.host import Catalog, say
 from harness.paired import holm, paired_mean
 from harness.pairing import require_alike, require_complete
-from harness.plan import MetricChoice, Task, choose_task
+from harness.plan import MetricChoice, Task
 from harness.scorer import Scorer, StoredPairs
 from harness.scoring import Scored, measure, score
 from harness.stats import CONFIDENCE, IntArray, cluster_codes, distinct
 from harness.store import Run, RunStore
-from harness.types import RESULTS, DataSource, Json, Output, Pair
+from harness.types import Json, Output, Pair
 
 COVERAGE = "coverage"
 """The share of all samples that a run answered: a score of every benchmark, made by the host."""
@@ -133,15 +132,8 @@ class Comparer:
 
     def _task(self, run: Run, protocol: str | None, metrics: Sequence[str]) -> Task:
         """The run's benchmark as it is scored."""
-        nowhere, profile = DataSource(path=Path()), run.identity["benchmark"]["profile"]
         wanted = [name for name in metrics if name != COVERAGE]
-        if profile == RESULTS:
-            task = self._scorer.task_of_results(run.benchmark, nowhere, protocol, wanted)
-        else:
-            task = choose_task(
-                run.benchmark, self._catalog, self._settings, data=nowhere, profile=profile, protocol=protocol,
-                metrics=wanted,
-            )  # fmt: skip
+        task = self._scorer.task_of(run, protocol, wanted)
         return replace(task, metrics=()) if metrics and not wanted else task
 
 

@@ -11,6 +11,7 @@
     │   └── ImageError               2   one picture that cannot be read (inside a run: a Failure, not the end)
     ├── CheckpointError              2   a checkpoint: unknown, incomplete
     │   └── IntegrityError           2   stored bytes are not what was published
+    ├── GateFailed                   1   a verdict that is a failure
     ├── StoreError                   3   the workspace: a full disk, a database of another version
     └── Incomplete                   3   work that ended without all of its results
 
@@ -94,6 +95,12 @@ class CheckpointError(HarnessError):
 
 class IntegrityError(CheckpointError):
     """Stored bytes differ from what was published."""
+
+
+class GateFailed(HarnessError):
+    """A checkpoint that its policy does not let pass."""
+
+    exit_code = 1
 
 
 class StoreError(HarnessError):

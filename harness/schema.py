@@ -151,6 +151,18 @@ INSERT INTO blocks
     FROM (SELECT * FROM samples ORDER BY data, position) GROUP BY data, position / {BLOCK};
 DROP TABLE samples;
 ALTER TABLE blocks RENAME TO samples;
+
+CREATE TABLE verdicts (
+    key INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,                  -- the hash of its content
+    policy TEXT NOT NULL,
+    policy_digest TEXT NOT NULL,
+    model TEXT,                        -- the digest of the checkpoint that was judged
+    verdict TEXT NOT NULL,
+    document TEXT NOT NULL,            -- JSON
+    created TEXT NOT NULL
+);
+CREATE INDEX verdicts_by_model ON verdicts (model, policy);
 """
 
 MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)

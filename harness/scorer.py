@@ -55,15 +55,22 @@ class Scorer:
         Raises:
             UnknownName: there is no such run, or its benchmark knows no such protocol or metric.
         """
-        profile = run.identity["benchmark"]["profile"]
-        if profile == RESULTS:
-            task = self.task_of_results(run.benchmark, DataSource(path=Path()), protocol, metrics)
-        else:
-            task = choose_task(
-                run.benchmark, self._catalog, self._settings, data=DataSource(path=Path()), profile=profile,
-                protocol=protocol, metrics=metrics,
-            )  # fmt: skip
+        task = self.task_of(run, protocol, metrics)
         return self._score(run, *self.able(task, remark))
+
+    def task_of(self, run: Run, protocol: str | None, metrics: Sequence[str]) -> Task:
+        """A run's benchmark as it is scored: by the arguments, else as configured. Its data is not needed.
+
+        Raises:
+            UnknownName: the benchmark knows no such protocol or metric.
+        """
+        nowhere, profile = DataSource(path=Path()), run.identity["benchmark"]["profile"]
+        if profile == RESULTS:
+            return self.task_of_results(run.benchmark, nowhere, protocol, metrics)
+        return choose_task(
+            run.benchmark, self._catalog, self._settings, data=nowhere, profile=profile, protocol=protocol,
+            metrics=metrics,
+        )  # fmt: skip
 
     def task_of_results(
         self, benchmark: str, data: DataSource | None, protocol: str | None, metrics: Sequence[str]

@@ -12,18 +12,22 @@ from itertools import islice
 from pathlib import Path
 
 from harness.checkpoints import EmbeddedStore
+from harness.compare import Comparer
 from harness.config import Settings, load_settings
 from harness.database import Database
 from harness.environment import environment
 from harness.errors import HarnessError, Incomplete
+from harness.gate import Gate
 from harness.host import Catalog, build_catalog, say
 from harness.plan import Plan, Task, choose_model, choose_task, make_plan
+from harness.promotion import Promoter
 from harness.protocols import CheckpointStore, Engine, Tracker
 from harness.results import collector_paused, read_results
 from harness.runner import LocalEngine, execute
 from harness.scorer import Scorer
 from harness.store import COMPLETE, Run, RunStore
 from harness.types import RESULTS, DataSource, Json, Prediction
+from harness.verdicts import VerdictStore
 
 BATCH = 16
 STORED_AT_ONCE = 10_000
@@ -98,6 +102,22 @@ class Session:
     @cached_property
     def scorer(self) -> Scorer:
         return Scorer(self.store, self.catalog, self.settings)
+
+    @cached_property
+    def comparer(self) -> Comparer:
+        return Comparer(self.store, self.scorer, self.catalog, self.settings)
+
+    @cached_property
+    def gate(self) -> Gate:
+        return Gate(self.store, self.comparer, self.catalog, self.settings, self.checkpoints)
+
+    @cached_property
+    def verdicts(self) -> VerdictStore:
+        return VerdictStore(self.database)
+
+    @cached_property
+    def promoter(self) -> Promoter:
+        return Promoter(self.checkpoints, self.verdicts, self.gate, self.settings)
 
     @cached_property
     def checkpoints(self) -> CheckpointStore:

@@ -132,11 +132,12 @@ def distinct(clusters: IntArray) -> int:
 
 
 def _around(value: float, stderr: float, degrees: int, confidence: float) -> Interval:
-    reach = _student(degrees, confidence) * stderr
+    reach = student(degrees, confidence) * stderr
     return Interval(stderr, value - reach, value + reach)
 
 
-def _student(degrees: int, confidence: float) -> float:
+def student(degrees: int, confidence: float) -> float:
+    """How many standard errors a two-sided interval reaches, by Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, (1 + confidence) / 2))

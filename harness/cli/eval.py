@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
+from harness.cli import gate
+from harness.cli.gate import verdict_table
 from harness.cli.output import (
     config_option,
     emit_json,
@@ -13,10 +16,13 @@ from harness.cli.output import (
     json_option,
     remarks,
     results_table,
+    say,
     scores_table,
 )
 from harness.cli.progress import Terminal
-from harness.session import BATCH, Options, open_session
+from harness.session import BATCH, Options, Session, open_session
+from harness.types import Json
+from harness.verdict import Verdict
 
 
 @click.command("eval")
@@ -36,12 +42,13 @@ from harness.session import BATCH, Options, open_session
 @click.option("--seed", type=int, default=0, show_default=True, help="Of shuffled pictures and of sampling.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 …")
 @click.option("--engine", help="Where to run: the name of an engine; this process where none is named.")
+@click.option("--gate", "policy", help="Judge each model by this policy afterwards; its exit code is the gate's.")
 @click.option("--retry-failures", is_flag=True, help="Ask again about samples that failed before.")
 @config_option
 @json_option
 def command(
-    models: tuple[str, ...], benchmarks: tuple[str, ...], suites: tuple[str, ...], config: Path | None, as_json: bool,
-    **choices: object,
+    models: tuple[str, ...], benchmarks: tuple[str, ...], suites: tuple[str, ...], policy: str | None,
+    config: Path | None, as_json: bool, **choices: object,
 ) -> None:  # fmt: skip
     """Evaluate every model on every benchmark.
 
@@ -57,13 +64,32 @@ def command(
             raise click.UsageError("name a benchmark with --bench, or several with --suite (see `harness list`)")
         if choices["data"] is not None and len(set(names)) > 1:
             raise click.UsageError("--data is one benchmark's data; give one --bench with it")
+        if policy is not None:
+            session.settings.gate(policy)  # a wrong name is said before the work, not after it
         documents = session.evaluate(models, names, Options(**choices), Terminal())  # type: ignore[arg-type]
+        verdicts = [] if policy is None else judge(session, documents, policy)
     for document in documents:
         remarks(document)
     if as_json:
-        emit_json({"runs": documents})
+        judged = {} if policy is None else {"verdicts": [verdict.document() for verdict in verdicts]}
+        emit_json({"runs": documents, **judged})
     else:
         results_table(documents)
         if len(documents) == 1:
             scores_table(documents[0])
-    click.get_current_context().exit(exit_code(documents))
+        for verdict in verdicts:
+            verdict_table(verdict)
+    code = exit_code(documents)
+    # Coverage is the policy's to judge, and a missing score is one that it may not ask for.
+    click.get_current_context().exit(gate.exit_code(verdicts) if verdicts else code)
+
+
+def judge(session: Session, documents: Sequence[Mapping[str, Json]], policy: str) -> list[Verdict]:
+    """The policy's verdict on each model."""
+    runs: dict[str, list[str]] = {}
+    for document in documents:
+        runs.setdefault(document["model"]["ref"], []).append(document["run"])
+    verdicts = [session.gate.judge(policy, names, None, say) for names in runs.values()]
+    for verdict in verdicts:
+        session.verdicts.keep(verdict)
+    return verdicts

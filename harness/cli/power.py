@@ -81,14 +81,13 @@ def _spreads(
     session: Session, runs: Sequence[Run], protocol: str | None, metrics: Sequence[str], correlation: float
 ) -> dict[str, Spread]:
     """Score -> how uncertain its difference is; that of the main figure where none is asked for."""
-    comparer = session.comparer
     found: dict[str, Callable[[], Spread]]
     if len(runs) == 2:
-        comparison = comparer.compare(runs[0], runs[1], say, protocol=protocol, metrics=metrics)
+        comparison = session.comparer.compare(runs[0], runs[1], say, protocol=protocol, metrics=metrics)
         missing = comparison.uncompared
         found = {name: partial(Spread.of_pair, item.paired) for name, item in comparison.scores.items()}
     else:
-        scored = comparer.score(runs[0], say, protocol=protocol, metrics=metrics)
+        scored = session.comparer.score(runs[0], say, protocol=protocol, metrics=metrics)
         missing = scored.unscored
         found = {
             name: partial(Spread.of_one, item, scored.per_sample.get(name), correlation)

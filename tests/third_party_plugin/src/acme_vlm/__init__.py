@@ -5,7 +5,10 @@ from harness import Entry, hookimpl
 
 @hookimpl
 def register_models() -> list[Entry]:
-    return [Entry("acme-parrot", "says a word of the question", "acme_vlm.model:Parrot")]
+    return [
+        Entry("acme-parrot", "says a word of the question", "acme_vlm.model:Parrot"),
+        Entry("acme-book", "looks its answers up in a checkpoint", "acme_vlm.book:Book"),
+    ]
 
 
 @hookimpl
