@@ -1,0 +1,106 @@
+"""Write a report of stored runs: an HTML page, Markdown or JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from harness.cli.output import config_option, say
+from harness.cli.progress import Terminal
+from harness.errors import StoreError
+from harness.plan import Task
+from harness.report.browser import make_browser
+from harness.report.comment import render_markdown
+from harness.report.content import Board, Report, report_document
+from harness.report.gather import Reporter
+from harness.report.page import render_page
+from harness.report.text import plural
+from harness.session import Session, open_session
+from harness.store import COMPLETE, Run
+
+FORMATS = {"html": ("html", "htm"), "md": ("md", "markdown"), "json": ("json",)}
+DEFAULT = Path("report.html")
+MEGABYTES = 14.0
+"""A page with its thumbnails, unless told otherwise."""
+OWN = 150_000
+"""Bytes of a page besides its samples, about."""
+
+
+@click.command("report")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.option("--out", type=click.Path(path_type=Path),
+              help="The file to write; `-` is stdout.  [default: report.html, and stdout for md and json]")  # fmt: skip
+@click.option(
+    "--format", "kind", type=click.Choice(tuple(FORMATS)), help="By default what --out's name says, else html."
+)
+@click.option("--protocol", help="Named scoring rules, where the runs were scored by several.")
+@click.option("--data", type=click.Path(path_type=Path), help="Where the pictures are, if the data has moved.")
+@click.option("--pictures/--no-pictures", default=True, help="Whether the page has thumbnails.")
+@click.option("--megabytes", type=click.FloatRange(1), default=MEGABYTES, show_default=True,
+              help="The page's size, about; thumbnails and traces are made smaller and fewer to fit.")  # fmt: skip
+@config_option
+def command(
+    runs: tuple[str, ...], out: Path | None, kind: str | None, protocol: str | None, data: Path | None,
+    pictures: bool, megabytes: float, config: Path | None,
+) -> None:  # fmt: skip
+    """Write a report of one or more stored runs: one HTML page that needs no network, Markdown, or JSON.
+
+    RUN is a run's id or its beginning, as `harness list runs` shows it. Runs on the same data are put side by side.
+    """
+    kind = kind or _kind(out)
+    with open_session(config=config) as session:
+        chosen = [_scored(session, session.store.get(run), protocol) for run in runs]
+        reporter = Reporter(
+            session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source, say
+        )  # fmt: skip
+        report = reporter.report(chosen, protocol)
+        if kind == "json":
+            content = msgspec.json.format(msgspec.json.encode(report_document(report)), indent=2).decode() + "\n"
+        elif kind == "md":
+            content = render_markdown(report)
+        else:
+            content = _page(reporter, report, data, pictures, int(megabytes * 1_000_000))
+    target = out or (DEFAULT if kind == "html" else Path("-"))
+    if str(target) == "-":
+        sys.stdout.write(content)
+        return
+    _write(target, content)
+    say(f"{target}: {plural(len(report.runs), 'run')}, {len(content.encode()) / 1e6:.1f} MB")
+
+
+def _kind(out: Path | None) -> str:
+    """The format that the file's name says."""
+    ending = "" if out is None else out.suffix.lstrip(".").lower()
+    return next((kind for kind, endings in FORMATS.items() if ending in endings), "html")
+
+
+def _scored(session: Session, run: Run, protocol: str | None) -> Run:
+    """The run; a complete one without scores, or without those that are asked for, is scored first."""
+    stored = session.store.protocols(run)
+    if run.status == COMPLETE and (not stored or (protocol is not None and protocol not in stored)):
+        session.rescore(run.id, protocol, listener=Terminal())
+    return run
+
+
+def _page(reporter: Reporter, report: Report, data: Path | None, pictures: bool, size: int) -> str:
+    def open_task(board: Board) -> Task:
+        return reporter.task(board, data)
+
+    room = max(0, size - OWN) // len(report.boards)
+    made = []
+    for board in report.boards:
+        browser = make_browser(reporter.store, board, open_task if pictures else None, room)
+        for remark in browser.remarks:
+            say(f"{board.benchmark}: {remark}")
+        made.append(browser)
+    return render_page(report, made)
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror}); name another file with --out") from error

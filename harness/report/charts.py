@@ -1,0 +1,123 @@
+"""Where things lie in the report's drawings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from harness.compare import COVERAGE
+from harness.difference import Difference
+from harness.report.content import Board
+from harness.report.text import number
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Values from `low` to `high` on `length` pixels from `start`; a negative length runs upwards."""
+
+    low: float
+    high: float
+    start: float
+    length: float
+    logarithmic: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Where a value lies, at the nearer end where it is outside."""
+        low, high, value = (self._at(item) for item in (self.low, self.high, value))
+        share = 0.5 if high == low else min(1.0, max(0.0, (value - low) / (high - low)))
+        return round(self.start + share * self.length, 2)
+
+    def _at(self, value: float) -> float:
+        return math.log(max(value, 1e-12)) if self.logarithmic else value
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Round values within the scale."""
+        if self.logarithmic:
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+            return [value for value in values if self.low <= value <= self.high]
+        step = _round_step((self.high - self.low) / about)
+        first = math.ceil(self.low / step - 1e-9)
+        return [place * step for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Differences on one axis, symmetric about zero."""
+
+    rows: tuple[tuple[str, Difference], ...]
+    scale: Scale
+
+
+def around(values: Iterable[float | None], start: float, length: float, pad: float = 0.08) -> Scale:
+    """A scale that all values lie on, with some room beside them."""
+    known = [value for value in values if value is not None]
+    low, high = min(known), max(known)
+    room = (high - low) * pad or abs(high) * pad or 1.0
+    return Scale(low - room, high + room, start, length)
+
+
+def spending(values: Iterable[float], start: float, length: float) -> Scale:
+    """A scale for tokens, from zero, or logarithmic where they differ by more than a factor of eight."""
+    known = list(values)
+    low, high = min(known), max(known)
+    if low > 0 and high / low > 8:
+        return Scale(low / 1.3, high * 1.3, start, length, logarithmic=True)
+    return Scale(0.0, high * 1.12 or 1.0, start, length)
+
+
+def scale_of(board: Board, name: str, start: float, length: float) -> Scale:
+    """The axis of a score: 0 to 1 for fractions, else from zero to the largest upper bound of any run."""
+    if board.is_fraction(name):
+        return Scale(0, 1, start, length)
+    scores = [score for item in board.runs if (score := board.score(item.letter, name)) is not None]
+    bounds = [bound for score in scores for bound in (score["low"], score["value"], score["high"]) if bound is not None]
+    return Scale(_outwards(min(0, *bounds)), _outwards(max(0, *bounds)) or 1, start, length)
+
+
+def forests(
+    board: Board, items: Mapping[str, Difference], start: float, length: float, whole: str | None = None
+) -> list[Forest]:
+    """Differences of fractions on one axis, every other one on its own.
+
+    Args:
+        items: by the score's name; by the key of a breakdown where they are parts of the score `whole`, on one axis.
+    """
+    groups: dict[str, list[tuple[str, Difference]]] = {}
+    for name, item in items.items():
+        shared = whole is not None or name == COVERAGE or board.is_fraction(name)
+        groups.setdefault("" if shared else name, []).append((name, item))
+    return [Forest(tuple(rows), _symmetric(rows, start, length)) for rows in groups.values()]
+
+
+def tick(value: float) -> str:
+    """An axis's number, no longer than it need be."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.3f}".rstrip("0").rstrip(".").replace("-", "−") if value else "0"
+
+
+def said(value: float, low: float | None, high: float | None) -> str:
+    """A drawn value in words, for those who do not see the drawing."""
+    return number(value) if low is None else f"{number(value)}, 95% interval {number(low)} to {number(high)}"
+
+
+def _symmetric(rows: Iterable[tuple[str, Difference]], start: float, length: float) -> Scale:
+    reach = max(abs(bound) for _, item in rows for bound in (item.paired.difference, *(item.interval() or ())))
+    return Scale(-(_outwards(reach) or 1.0), _outwards(reach) or 1.0, start, length)
+
+
+def _outwards(value: float) -> float:
+    """A number of two digits that is no nearer to zero."""
+    if not value:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
+    return math.copysign(math.ceil(abs(value) / unit - 1e-9) * unit, value)
+
+
+def _round_step(rough: float) -> float:
+    if rough <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)

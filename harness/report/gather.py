@@ -1,0 +1,103 @@
+"""From stored runs to a report: what belongs together, how runs differ, what was judged, where the pictures are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from harness.compare import Comparer, Comparison, corrected
+from harness.errors import HarnessError
+from harness.plan import Task
+from harness.report.content import Board, Duel, Infos, Report, boards
+from harness.store import Run, RunStore
+from harness.types import DataSource
+from harness.verdict import Verdict
+from harness.verdicts import VerdictStore
+
+
+class Benchmarks(Protocol):
+    """How a benchmark is found: as `Session.benchmark` does it."""
+
+    def __call__(self, name: str, *, data: Path | None = None) -> Task: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Makes reports of a workspace's runs.
+
+    Attributes:
+        benchmark: gives a benchmark with its configured data, or with that of a folder.
+        source: where a benchmark's data lies by the configuration, if that says so.
+        remark: takes what the user should know.
+    """
+
+    store: RunStore
+    comparer: Comparer
+    verdicts: VerdictStore
+    benchmark: Benchmarks
+    source: Callable[[str], DataSource | None]
+    remark: Callable[[str], None]
+
+    def report(self, runs: Sequence[Run], protocol: str | None = None) -> Report:
+        """The runs side by side, each compared with the first on the same data.
+
+        Args:
+            protocol: the scoring rules, where the runs were scored by several.
+        """
+        infos = {name: self._infos(name) for name in {run.benchmark for run in runs}}
+        made = boards(self.store, runs, protocol, infos)
+        duels = [self._duel(board, number) for board in made for number in range(1, len(board.runs))]
+        tested = iter(corrected([duel.comparison for duel in duels if duel.comparison is not None]))
+        duels = [replace(duel, comparison=duel.comparison and next(tested)) for duel in duels]
+        remaining = iter(duels)
+        made = tuple(replace(board, duels=tuple(next(remaining) for _ in board.runs[1:])) for board in made)
+        return Report(made, self._verdicts({run.id for run in runs}))
+
+    def task(self, board: Board, data: Path | None = None) -> Task:
+        """The benchmark with the data that the board's runs were made of.
+
+        Args:
+            data: the folder where that data is now; None looks where it was.
+        """
+        named = str(board.runs[0].run.facts["data"])
+        configured = self.source(board.benchmark)
+        if data is None and configured is not None and str(configured) == named:
+            return self.benchmark(board.benchmark)
+        match = re.fullmatch(r"(?P<path>.*?)(?: \[(?P<split>[^\[\]]*)\])?", named, re.DOTALL)
+        assert match is not None
+        path = data or Path(match["path"])
+        task = self.benchmark(board.benchmark, data=path)
+        return replace(task, data=DataSource(path=path, split=match["split"]))
+
+    def _infos(self, benchmark: str) -> Infos:
+        """What the benchmark's metrics say of their scores; nothing where a plugin is not here any more."""
+        try:
+            choices = self.benchmark(benchmark, data=Path()).metrics
+            found = [choice.listing.load(**choice.options).info for choice in choices]
+        except HarnessError as error:
+            self.remark(f"{benchmark}: nothing is known of its scores' units and directions: {error}")
+            return {}
+        return {name: info for infos in found for name, info in infos.items()}
+
+    def _duel(self, board: Board, number: int) -> Duel:
+        first, second = board.runs[0], board.runs[number]
+        comparison: Comparison | None = None
+        reason = ""
+        try:
+            comparison = self.comparer.compare(
+                first.run, second.run, lambda text: None, protocol=board.protocol or None
+            )  # fmt: skip
+        except HarnessError as error:
+            reason = str(error)
+        return Duel(first.letter, second.letter, comparison, reason)
+
+    def _verdicts(self, runs: set[str]) -> tuple[Verdict, ...]:
+        newest: Mapping[str, Verdict] = {}
+        for kept in self.verdicts.of():
+            verdict = kept.verdict
+            if verdict.runs and set(verdict.runs.values()) <= runs:
+                newest = {verdict.policy: verdict, **newest}
+        return tuple(newest.values())

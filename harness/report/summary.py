@@ -1,0 +1,115 @@
+"""What a report says first, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.difference import Difference
+from harness.report.content import Board, Duel, Report, ScoredRun
+from harness.report.text import count, interval, number, p_value, percent, plural, signed
+from harness.stats import CONFIDENCE
+from harness.store import COMPLETE
+from harness.types import Json
+
+PICTURES = {"none": "was shown no pictures", "shuffled": "was shown other samples' pictures"}
+
+
+def title(report: Report) -> str:
+    """What the report is about."""
+    benchmarks = list(dict.fromkeys(board.benchmark for board in report.boards))
+    models = list(dict.fromkeys(item.document["model"]["ref"] for item in report.runs))
+    where = benchmarks[0] if len(benchmarks) == 1 else plural(len(benchmarks), "benchmark")
+    if len(models) == 1:
+        return f"{models[0]} on {where}"
+    if len(models) == 2:
+        return f"{models[1]} against {models[0]} on {where}"
+    return f"{plural(len(models), 'model')} on {where}"
+
+
+def headline(board: Board) -> str:
+    """The main finding of a board."""
+    main = board.main
+    if main is None:
+        return "There are no scores yet."
+    if len(board.runs) == 2 and board.duels:
+        duel = board.duels[0]
+        difference = None if duel.comparison is None else duel.comparison.scores.get(main)
+        if difference is not None:
+            return _compared(duel, main, difference)
+    found = [(item, score) for item in board.runs if (score := item.document["scores"].get(main)) is not None]
+    if len(found) == 1:
+        return f"{main} {_measured(found[0][1])}."
+    if board.rises(main) is None and main in board.infos:
+        return f"{plural(len(found), 'run')} side by side."
+    pick = min if board.rises(main) is False else max
+    item, score = pick(found, key=lambda pair: float(pair[1]["value"]))
+    word = "lowest" if pick is min else "highest"
+    return f"The {word} {main} of {plural(len(found), 'run')} is {item.letter}'s, {_measured(score)}."
+
+
+def judged(item: Difference) -> str:
+    """What the second run is beside the first: "better", "worse", "higher", "lower", "equal".
+
+    "unclear" where chance may well have done it: where p, corrected, is over 0.05, or there is no test.
+    """
+    if item.paired.difference == 0:
+        return "equal"
+    if item.p_holm is None or item.p_holm > 1 - CONFIDENCE:
+        return "unclear"
+    return item.direction or ("higher" if item.paired.difference > 0 else "lower")
+
+
+def warnings(board: Board, item: ScoredRun) -> list[str]:
+    """What a reader of a run's figures must know."""
+    document = item.document
+    found = []
+    if document["status"] != COMPLETE:
+        found.append(f"is not complete: {document['status']}")
+    if document["limit"] is not None:
+        found.append(f"answered only the first {plural(document['limit'], 'sample')} of the benchmark")
+    for kind, failures in document["failures"].items():
+        example = document["failure_examples"][kind]
+        found.append(f"{count(failures)} of {plural(document['n'], 'sample')} failed ({kind}), such as: {example}")
+    found += [f"no {name}: {reason}" for name, reason in document["unscored"].items()]
+    if not document["scores"] and not document["unscored"]:
+        found.append("has no scores; `harness score` makes them")
+    if item.shown in PICTURES:
+        found.append(PICTURES[item.shown])
+    return found
+
+
+def state(item: ScoredRun) -> str:
+    """A run's state in a word: "complete", "limited", "incomplete" or "running"."""
+    document = item.document
+    if document["status"] != COMPLETE:
+        return str(document["status"])
+    if document["coverage"] < 1 or document["unscored"]:
+        return "incomplete"
+    return "limited" if document["limit"] is not None else "complete"
+
+
+def covered(item: ScoredRun) -> str:
+    """How many of its samples a run has answered."""
+    return f"{percent(item.document['coverage'])} of {count(item.document['n'])}"
+
+
+def _measured(score: Mapping[str, Json]) -> str:
+    where = f"{plural(score['n'], 'sample')} in {plural(score['clusters'], 'cluster')}"
+    bounds = "" if score["low"] is None else f" (95% interval {interval(score)})"
+    return f"{number(score['value'])}{bounds} on {where}"
+
+
+def _compared(duel: Duel, main: str, item: Difference) -> str:
+    found, bounds = item.paired, item.interval()
+    parts = [plural(found.n, "sample")]
+    if bounds is not None:
+        parts.insert(0, f"95% interval {signed(bounds[0])} … {signed(bounds[1])}")
+    if item.p_holm is not None:
+        parts.insert(1, f"p\u00a0{'<' if item.p_holm < 0.001 else '='}\u00a0{p_value(item.p_holm).lstrip('<')}")
+    figures = f"{signed(found.difference)} ({', '.join(parts)})"
+    how = judged(item)
+    if how == "equal":
+        return f"{duel.second}'s {main} is {duel.first}'s: {number(found.b)} on {plural(found.n, 'sample')}."
+    if how == "unclear":
+        return f"{duel.second}'s {main} does not differ clearly from {duel.first}'s: {figures}."
+    return f"{duel.second}'s {main} is {how} than {duel.first}'s: {figures}."

@@ -1,0 +1,73 @@
+"""Numbers and foreign text as reports show them."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping
+
+from harness.types import Json
+
+JOINERS = "\u200c\u200d"
+"""Invisible, but what some scripts and many emoji are written with."""
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+DASH = "–"
+
+
+def visible(text: str) -> str:
+    """Text whose control characters and marks of writing direction are written out, such as `\\x1b` or `\\u202e`.
+
+    Line breaks and tabs stay as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in "\n\t" or character in JOINERS or unicodedata.category(character) not in _INVISIBLE
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def number(value: float | None) -> str:
+    """Three digits after the point, fewer where there are many before it; a dash where there is no number."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """A difference, with its sign."""
+    return f"+{number(value)}" if value is not None and value > 0 else number(value)
+
+
+def interval(score: Mapping[str, Json]) -> str:
+    """`low … high`, or a dash."""
+    return DASH if score["low"] is None else f"{number(score['low'])} … {number(score['high'])}"
+
+
+def count(value: int) -> str:
+    """A whole number with its thousands apart."""
+    return f"{value:,}"
+
+
+def percent(fraction: float) -> str:
+    """One digit after the point; never rounded up to the whole, which would hide a failure."""
+    shown = f"{100 * fraction:.1f}"
+    return "99.9%" if shown == "100.0" and fraction < 1 else f"{shown.removesuffix('.0')}%"
+
+
+def p_value(p: float | None) -> str:
+    """As `0.034`, `<0.001` or a dash."""
+    return DASH if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    """`1 sample`, `2,000 samples`."""
+    return f"{count(n)} {one if n == 1 else many or one + 's'}"
+
+
+def short(value: float | None) -> float | None:
+    """Four digits of a number, which is what is shown and a third of the bytes; None where it is none."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
