@@ -251,6 +251,20 @@ def test_a_score_that_fails_is_never_a_result(cli: Command, two: tuple[str, str]
     assert f"acme-trivia: no {metric}: {reason}" in error
 
 
+def test_no_value_in_common_is_no_result(cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from acme_vlm.metric import Exact
+
+    def where_right(self: object, pairs: Any, protocol: str) -> dict[str, Measured]:
+        values = [1.0 if pair.answer in pair.sample.references else np.nan for pair in pairs]
+        return {"exact": of(values)}
+
+    monkeypatch.setattr(Exact, "compute", where_right)
+    a, b = answered(cli, trivia, "a.json", third), answered(cli, trivia, "b.json", lambda n: not third(n))
+    code, (found,), _ = compare(cli, a, b)
+    assert (code, list(found["scores"])) == (3, ["coverage"])
+    assert found["uncompared"] == {"exact": "no sample has a value in both"}
+
+
 def test_nothing_to_measure_is_no_fault_beside_a_result(cli: Command, two: tuple[str, str]) -> None:
     code, (found,), _ = compare(cli, *two, "--metric", "exact", "--metric", "acme-nothing")
     assert (code, found["inapplicable"], found["uncompared"]) == (0, ["acme-nothing"], {})
@@ -281,6 +295,8 @@ def test_models_stand_for_their_newest_runs(cli: Command, trivia: Path) -> None:
     assert sides("acme-parrot:first", "acme-parrot:last") == (first, last)
     assert sides(evaluated(cli, "acme-parrot:first", "--limit", "8"), "acme-parrot:last")[1] == limited
     assert sides("acme-parrot:first", "acme-parrot:last")[1] == limited
+    again = evaluated(cli, "acme-parrot:last", "--batch", "4")
+    assert sides("acme-parrot:first", "acme-parrot:last") == (first, again)
     code, _, error = compare(cli, "acme-parrot:first", "results:said.json")
     assert code == 2
     assert "profile differs ('plain' and 'results')" in error
