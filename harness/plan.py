@@ -18,6 +18,7 @@ from harness.protocols import Benchmark, CheckpointStore, ModelPlugin, ModelSpec
 from harness.types import NOTHING, DataSource, ImageRef, Json, Request, Sample
 
 IMAGE_MODES = ("real", "none", "shuffled")
+_ENCODER = msgspec.json.Encoder(order="sorted")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*=", re.IGNORECASE)
 
 
@@ -367,7 +368,7 @@ def encode_sample(sample: Sample) -> bytes:
     """
     content = (sample.id, sample.question, sample.references, sample.group, sample.facts)
     try:
-        return msgspec.json.encode(content, order="sorted")
+        return _ENCODER.encode(content)
     except (TypeError, ValueError) as error:
         raise DataError(f"sample {sample.id!r} cannot be stored: {error}") from error
 

@@ -19,7 +19,7 @@ from harness.environment import environment
 from harness.errors import HarnessError, Incomplete
 from harness.gate import Gate
 from harness.host import Catalog, build_catalog, say
-from harness.plan import Plan, Task, choose_model, choose_task, make_plan
+from harness.plan import Plan, Task, choose_model, choose_task, encode_sample, make_plan
 from harness.promotion import Promoter
 from harness.protocols import CheckpointStore, Engine, Tracker
 from harness.results import collector_paused, read_results
@@ -272,7 +272,7 @@ class Session:
         if options.retry_failures:
             done -= self.store.failed(run)
         if len(done) < run.n:
-            self.store.keep_samples(run, (sample for _, sample in plan.samples()))
+            self.store.keep_samples(run, ((sample, encode_sample(sample)) for _, sample in plan.samples()))
             with listener.run(plan, len(done)) as watcher:
                 last = time.monotonic()
 

@@ -22,7 +22,7 @@ import numpy as np
 from harness.database import Database
 from harness.digests import file_sha256
 from harness.errors import ImageError, UnknownName
-from harness.plan import decode_sample, encode_sample, encode_shared, run_id
+from harness.plan import decode_sample, encode_shared, run_id
 from harness.schema import BLOCK
 from harness.scoring import Scored
 from harness.stats import FloatArray
@@ -101,11 +101,12 @@ class RunStore:
             )
         return self.get(name)
 
-    def keep_samples(self, run: Run, samples: Iterable[Sample]) -> None:
+    def keep_samples(self, run: Run, samples: Iterable[tuple[Sample, bytes]]) -> None:
         """Store what is asked, so that scores and reports need the benchmark's files no more.
 
         Args:
-            samples: the benchmark's first ones, in its order; not touched where as many are stored.
+            samples: the benchmark's first ones, in its order, each with what `encode_sample` makes of it; not touched
+                where as many are stored.
         """
         data = run.identity["data_digest"]
         with self._database.transaction() as connection:
@@ -118,9 +119,9 @@ class RunStore:
                 if not chunk:
                     return
                 if block == 0:
-                    shared = encode_shared(chunk[0].shared)
+                    shared = encode_shared(chunk[0][0].shared)
                     connection.execute("INSERT OR IGNORE INTO shared VALUES (?, ?)", (data, shared))
-                content = b"[" + b",".join(map(encode_sample, chunk)) + b"]"
+                content = b"[" + b",".join([encoded for _, encoded in chunk]) + b"]"
                 connection.execute(
                     "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", (data, block, len(chunk), content)
                 )
@@ -144,6 +145,12 @@ class RunStore:
         with self._database.reading() as connection:
             rows = connection.execute("SELECT * FROM runs ORDER BY key DESC").fetchall()
         return [_run(row) for row in rows]
+
+    def asked(self, run: Run) -> int:
+        """How many positions have a prediction."""
+        with self._database.reading() as connection:
+            (count,) = connection.execute("SELECT count(*) FROM predictions WHERE run = ?", (run.key,)).fetchone()
+        return int(count)
 
     def answered(self, run: Run) -> set[int]:
         """Positions that have a prediction."""
@@ -377,6 +384,8 @@ def _json(value: object) -> str:
 
 def _storable(text: str) -> str:
     """Text that UTF-8 can hold: a lone surrogate becomes U+FFFD."""
+    if text.isascii():
+        return text
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 

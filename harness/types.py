@@ -1,4 +1,8 @@
-"""What flows through the harness. Frozen, and free of every framework."""
+"""What flows through the harness. Frozen, and free of every framework.
+
+Of samples and answers there are millions: those are msgspec structs, which are made ten times faster than frozen
+dataclasses and are no work for the garbage collector; `msgspec.structs.replace` changes a copy.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import msgspec
 
 from harness.errors import ImageError
 
@@ -57,8 +63,7 @@ class FileImage:
             raise ImageError(f"{self.path}: cannot be read ({error.strerror})") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True, gc=False):
     """One question about pictures, and what is known of its answer. Belongs to the benchmark.
 
     Attributes:
@@ -77,8 +82,8 @@ class Sample:
     question: str
     references: tuple[str, ...]
     group: str
-    facts: Mapping[str, Json] = field(default_factory=dict)
-    shared: Mapping[str, Json] = field(default_factory=lambda: NOTHING)
+    facts: Mapping[str, Json] = msgspec.field(default_factory=dict)
+    shared: Mapping[str, Json] = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +103,7 @@ class Request:
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """What an output cost, in tokens and seconds.
 
     Attributes:
@@ -132,8 +136,7 @@ class Trace:
     scalars: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, gc=False):
     """What the model said, raw. Belongs to the model."""
 
     text: str
@@ -154,8 +157,7 @@ class Failure:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """What became of one sample. `position` is the sample's place in the benchmark's order."""
 
     position: int
@@ -163,8 +165,7 @@ class Prediction:
     result: Output | Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(msgspec.Struct, frozen=True, gc=False):
     """A sample and its answer, as metrics see them; failures are not among them.
 
     `answer` is the output's text as the benchmark's profile parses it.

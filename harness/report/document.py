@@ -18,7 +18,7 @@ def run_document(store: RunStore, run: Run, protocol: str) -> dict[str, Json]:
     """
     scored = store.scored(run, protocol)
     failures = store.failures(run)
-    answered = len(store.answered(run)) - sum(count for count, _ in failures.values())
+    answered = store.asked(run) - sum(count for count, _ in failures.values())
     identity = run.identity
     return {
         "run": run.id,

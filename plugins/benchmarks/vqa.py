@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -115,7 +115,7 @@ class TenAnswers(Prompted):
 
     def request(self, sample: Sample, profile: str) -> Request:
         if self.capitalised:
-            sample = replace(sample, question=sample.question.capitalize())
+            sample = msgspec.structs.replace(sample, question=sample.question.capitalize())
         return Prompted.request(self, sample, profile)
 
 

@@ -79,65 +79,61 @@ class CocoQuestions(TenAnswers):
         def picture(image_id: int) -> tuple[tuple[FileImage], str]:
             return (FileImage(folder / f"COCO_{split}2014_{image_id:012d}.jpg"),), str(image_id)
 
-        known: dict[str, str] = {}  # few answers are new ones: equal ones are kept once
         asked = official.read(questions, Questions).questions
-        answered = Answered(annotations, questions)
-        for row in asked:
-            found, facts = answered.take(row.question_id)
-            texts = tuple([known.setdefault(given.answer, given.answer) for given in found.answers])
+        for row, found, raw in _answered(asked, annotations, questions):
+            texts = tuple([given.answer for given in found.answers])
             images, group = picture(row.image_id)
-            yield Sample(str(row.question_id), images, row.question, texts, group, facts, self.shared)
-        answered.check_rest()
+            yield Sample(str(row.question_id), images, row.question, texts, group, _facts(found, raw), self.shared)
 
 
-class Answered:
-    """The annotations in a file. Each is decoded when it is taken, as a rule in the file's order.
+def _answered(
+    asked: Iterable[Question], annotations: Path, questions: Path
+) -> Iterator[tuple[Question, Annotation, msgspec.Raw]]:
+    """The questions with their annotations. Each is decoded when it is wanted, as a rule in the file's order.
 
     So a file of 200 MB takes little more memory than that, not five times as much.
+
+    Raises:
+        DataError: an annotation isn't there, comes twice or is not as it should be.
     """
+    passed: dict[int, msgspec.Raw] = {}
+    seen: set[int] = set()
+    rest = iter(official.read(annotations, Undecoded).annotations)
 
-    def __init__(self, path: Path, questions: Path) -> None:
-        self._path, self._questions = path, questions
-        self._rest = iter(official.read(path, Undecoded).annotations)
-        self._passed: dict[int, msgspec.Raw] = {}
-        self._seen: set[int] = set()
-
-    def take(self, question_id: int) -> tuple[Annotation, Facts]:
-        """The annotation of a question, and the facts in it.
-
-        Raises:
-            DataError: it isn't there, comes twice or is not as it should be.
-        """
-        raw = self._passed.pop(question_id, None)
-        if raw is not None:
-            found = self._decode(ANNOTATION, raw)
-            return found, _facts(found, raw)
-        if question_id in self._seen:
-            raise DataError(f"{self._questions}: id {question_id} is there twice; export the data again")
-        for raw in self._rest:
-            found = self._decode(ANNOTATION, raw)
-            self._see(found.question_id)
-            if found.question_id == question_id:
-                return found, _facts(found, raw)
-            self._passed[found.question_id] = raw
-        raise DataError(f"{self._path}: no answers to question {question_id} of {self._questions.name}")
-
-    def check_rest(self) -> None:
-        """See that no annotation of a question that was taken comes once more in what is left of the file."""
-        for raw in self._rest:
-            self._see(self._decode(NAMED, raw).question_id)
-
-    def _see(self, question_id: int) -> None:
-        if question_id in self._seen:
-            raise DataError(f"{self._path}: question {question_id} is answered twice; export the data again")
-        self._seen.add(question_id)
-
-    def _decode(self, decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T:
+    def decode(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T:
         try:
             return decoder.decode(raw)
         except (msgspec.ValidationError, UnicodeDecodeError):
-            official.read(self._path, Annotations)  # knows how to say which record it is, and what is wrong with it
+            official.read(annotations, Annotations)  # knows how to say which record it is, and what is wrong with it
             raise
+
+    def following() -> Iterator[tuple[Annotation, msgspec.Raw]]:
+        for raw in rest:
+            found = decode(ANNOTATION, raw)
+            if found.question_id in seen:
+                raise DataError(f"{annotations}: question {found.question_id} is answered twice; export the data again")
+            seen.add(found.question_id)
+            yield found, raw
+
+    answers = following()
+    for row in asked:
+        if row.question_id in passed:
+            raw = passed.pop(row.question_id)
+            yield row, decode(ANNOTATION, raw), raw
+            continue
+        if row.question_id in seen:
+            raise DataError(f"{questions}: id {row.question_id} is there twice; export the data again")
+        for found, raw in answers:
+            if found.question_id == row.question_id:
+                yield row, found, raw
+                break
+            passed[found.question_id] = raw
+        else:
+            raise DataError(f"{annotations}: no answers to question {row.question_id} of {questions.name}")
+    for raw in rest:  # no annotation of a question that was asked may come once more
+        if (left := decode(NAMED, raw).question_id) in seen:
+            raise DataError(f"{annotations}: question {left} is answered twice; export the data again")
+        seen.add(left)
 
 
 def _facts(found: Annotation, raw: msgspec.Raw) -> Facts:

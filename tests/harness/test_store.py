@@ -22,7 +22,7 @@ def test_a_failure_never_replaces_an_answer(trivia: Path, with_third_party: None
     run = session.store.begin(
         plan.identity, {}, plan.n, benchmark="acme-trivia", model=model.text, version=None, digest=None
     )
-    session.store.keep_samples(run, (sample for _, sample in plan.samples()))
+    session.store.keep_samples(run, ((sample, encode_sample(sample)) for _, sample in plan.samples()))
     surrogate = "half a pair: \ud800"
     session.store.add(run, [Prediction(0, "q0", Output(surrogate)), Prediction(1, "q1", Failure("busy", surrogate))], 1)
     answer = Output("yes", trace=Trace({"relevance": [[0.5]]}, {"words": 3.0}))
@@ -56,6 +56,7 @@ def test_a_workspace_of_the_first_schema_keeps_its_samples(tmp_path: Path) -> No
     more = store.begin(
         {"data_digest": "limited", "limit": None}, {}, 300, benchmark="b", model="n", version=None, digest=None
     )
-    store.keep_samples(more, [*samples, *(Sample(f"r{n}", (), "", (), "") for n in range(300 - len(samples)))])
+    others = [Sample(f"r{n}", (), "", (), "") for n in range(300 - len(samples))]
+    store.keep_samples(more, [(sample, encode_sample(sample)) for sample in [*samples, *others]])
     store.add(more, [Prediction(n, "", Output("x")) for n in range(BLOCK + 3)], 1)
     assert [sample for sample, _ in store.predictions(more)] == samples

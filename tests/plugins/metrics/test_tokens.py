@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from harness import Metric, Pair, Trace, Usage
 from plugins.metrics.tokens import Compression, Tokens
