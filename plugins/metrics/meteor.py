@@ -14,7 +14,7 @@ from pycocoevalcap.meteor import meteor
 
 from harness import HarnessError, Measured, MetricInfo, Pair
 from plugins.metrics.captions import POINTS, captions
-from plugins.metrics.ptb import java
+from plugins.metrics.java import java
 
 JAR = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
 SEPARATOR = "|||"
