@@ -73,7 +73,7 @@ def binned(spent: FloatArray, values: FloatArray, clusters: IntArray) -> tuple[B
     if not spent.size:
         return ()
     levels = np.unique(spent)
-    edges = levels if levels.size <= BINS else np.unique(np.quantile(spent, np.arange(BINS) / BINS, method="lower"))
+    edges = levels if levels.size <= BINS else np.unique(np.sort(spent)[np.arange(BINS) * spent.size // BINS])
     places = np.searchsorted(edges, spent, side="right") - 1
     return tuple(_bin(spent[rows], values[rows], clusters[rows]) for rows in (places == np.arange(edges.size)[:, None]))
 

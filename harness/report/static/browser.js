@@ -95,7 +95,7 @@ class Browser {
     return found;
   }
 
-  // Filter, sort and show anew; the current sample stays the current one where it still is in the list.
+  // Filter, sort and show anew, from the beginning, or where the sample that is open has come to lie.
   update() {
     const { samples, run, other } = this;
     const candidates = this.candidates();
@@ -106,10 +106,10 @@ class Browser {
       const keys = new Map(this.rows.map((row) => [row, key(samples, run, row)]));
       this.rows.sort((one, two) => keys.get(one) - keys.get(two) || one - two);
     }
-    const kept = this.rows.indexOf(this.current);
+    const kept = this.detail.isOpen ? this.rows.indexOf(this.current) : -1;
+    if (this.detail.isOpen && kept < 0) this.close(false);
     this.place = Math.max(0, kept);
     this.current = this.rows[this.place] ?? null;
-    if (this.detail.isOpen) kept >= 0 ? this.detail.show(samples, this.current) : this.close(false);
     this.drawPage();
   }
 
@@ -140,7 +140,8 @@ class Browser {
     const page = Math.floor(this.place / PAGE);
     const first = page * PAGE;
     const shown = this.rows.slice(first, first + PAGE);
-    $("found").textContent = this.rows.length === this.samples.n ? `${whole(this.samples.n)} samples` : `${whole(this.rows.length)} of ${whole(this.samples.n)} samples`;
+    const all = `${whole(this.samples.n)} ${this.samples.n === 1 ? "sample" : "samples"}`;
+    $("found").textContent = this.rows.length === this.samples.n ? all : `${whole(this.rows.length)} of ${all}`;
     $("page").textContent = `${whole(page + 1)} / ${whole(pages)}`;
     $("previous-page").disabled = page === 0;
     $("next-page").disabled = page >= pages - 1;
@@ -314,8 +315,11 @@ class Browser {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { target } = event;
     if (event.key === "Escape") {
-      if (target.id === "query") target.blur();
-      else if (this.detail.isOpen) this.close();
+      if (target.id === "query") {
+        target.value = "";
+        target.blur();
+        this.update();
+      } else if (this.detail.isOpen) this.close();
       return;
     }
     if (target.matches("input:not([type=radio], [type=checkbox]), select, textarea")) return;
