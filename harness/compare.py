@@ -9,10 +9,9 @@ from itertools import compress
 
 import numpy as np
 
-from harness.config import Settings
 from harness.difference import Difference, compare_score, find_flips
 from harness.errors import Incomplete
-from harness.host import Catalog, say
+from harness.host import say
 from harness.paired import holm, paired_mean
 from harness.pairing import require_alike, require_complete
 from harness.plan import MetricChoice, Task
@@ -68,11 +67,9 @@ class Comparison:
 class Comparer:
     """Compares runs of a workspace."""
 
-    def __init__(self, store: RunStore, scorer: Scorer, catalog: Catalog, settings: Settings) -> None:
+    def __init__(self, store: RunStore, scorer: Scorer) -> None:
         self._store = store
         self._scorer = scorer
-        self._catalog = catalog
-        self._settings = settings
 
     def compare(
         self,

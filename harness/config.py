@@ -88,7 +88,7 @@ class GateSettings(Strict):
     """A policy: what a checkpoint must show, and which one it is compared with.
 
     Attributes:
-        baseline: a model reference, such as `arr-coc:production`.
+        baseline: a model reference, such as `PLUGIN:production`.
         require: what must hold, all of it.
     """
 

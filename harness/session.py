@@ -105,7 +105,7 @@ class Session:
 
     @cached_property
     def comparer(self) -> Comparer:
-        return Comparer(self.store, self.scorer, self.catalog, self.settings)
+        return Comparer(self.store, self.scorer)
 
     @cached_property
     def gate(self) -> Gate:

@@ -187,8 +187,8 @@ class Measured:
         reduce: [..., k] summed statistics -> [...] values; vectorised, so that resampling is a matrix product.
         labels: breakdown -> [n] key a pair, None where it belongs to no key.
         incomparable: why the value is not comparable with published ones; empty where it is.
-        replicates: [b] the value without each of b disjoint parts of the pairs, cut along `Sample.group`: the jackknife
-            of a score that has neither.
+        replicates: [b] the value without each of b disjoint parts of the pairs, cut along `Sample.group` and by the
+            samples alone, so that they are the same for all models: the jackknife of a score that has neither.
     """
 
     value: float | None

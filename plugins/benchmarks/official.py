@@ -95,13 +95,14 @@ def records(paths: Sequence[Path], type: type[T]) -> Iterator[T]:
 def _decode(content: bytes, type: type[T], place: Path | str, wanted: str = "JSON") -> T:
     try:
         return msgspec.json.decode(content, type=type)
-    except msgspec.ValidationError as error:
-        raise DataError(f"{place}: {explain(str(error), content)}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        position = _position(content)
+        if not position and isinstance(error, msgspec.ValidationError):
+            raise DataError(f"{place}: {explain(str(error), content)}") from error
         whole = _LONE_SURROGATE.sub(_replaced, content)
         if whole != content:
             return _decode(whole, type, place, wanted)
-        raise DataError(f"{place}{_position(content)}: not {wanted} ({error}); download or export it again") from error
+        raise DataError(f"{place}{position}: not {wanted} ({error}); download or export it again") from error
 
 
 def _replaced(escape: re.Match[bytes]) -> bytes:
