@@ -71,18 +71,20 @@ def read_results(task: Task, paths: Sequence[Path], *, allow_partial: bool, rema
     given, repeated = _answers(task, paths)
     samples: list[tuple[Sample, bytes]] = []
     outputs: list[Output | None] = []
+    missing: list[str] = []
     digest, fingerprint, encode = DataDigest(), hashlib.sha256(), msgspec.json.Encoder().encode
     for sample in task.samples():
         content = encode_sample(sample)
         digest.add(sample, content)
         output = given.pop(sample.id, None)
-        if output is not None:
+        if output is None:
+            missing.append(sample.id)
+        else:
             fingerprint.update(encode((sample.id, output.text, output.trace)))
         samples.append((sample, content))
         outputs.append(output)
     if not samples:
         raise DataError(f"{task.data}: benchmark {task.name!r} found no samples there")
-    missing = [sample.id for (sample, _), output in zip(samples, outputs, strict=True) if output is None]
     where = ", ".join(map(str, paths))
     if len(missing) == len(samples):
         raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,6 +46,7 @@ class Undecoded(msgspec.Struct):
     annotations: list[msgspec.Raw]
 
 
+TEXT = attrgetter("answer")
 NAMED = msgspec.json.Decoder(Named)
 ANNOTATION = msgspec.json.Decoder(Annotation)
 
@@ -81,7 +83,7 @@ class CocoQuestions(TenAnswers):
 
         asked = official.read(questions, Questions).questions
         for row, found, raw in _answered(asked, annotations, questions):
-            texts = tuple([given.answer for given in found.answers])
+            texts = tuple(map(TEXT, found.answers))
             images, group = picture(row.image_id)
             yield Sample(str(row.question_id), images, row.question, texts, group, _facts(found, raw), self.shared)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from harness.stats import (
     cluster_codes,
@@ -14,6 +15,7 @@ from harness.stats import (
     jackknife,
     percentile_interval,
     resampled_sums,
+    student,
 )
 
 
@@ -114,3 +116,9 @@ def test_a_bootstrap_draws_whole_clusters() -> None:
     np.testing.assert_array_equal(sums, [[3.0, 12.0]] * 50)
     again = resampled_sums(statistics[:, ::-1], np.array([5, 5, 9, 9, 7, 7]), resamples=50)
     np.testing.assert_array_equal(again, [[12.0, 3.0]] * 50)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999, 0.999999])
+@pytest.mark.parametrize("degrees", [1, 2, 30, 999, 1_000, 1_001, 42_870, 10**7])
+def test_students_quantile(degrees: int, confidence: float) -> None:
+    assert student(degrees, confidence) == pytest.approx(stdtrit(degrees, (1 + confidence) / 2), rel=1e-12)
