@@ -194,11 +194,11 @@ PIECES = re.findall(
     I'm he'd He'S o'clock O'Neill l'eau 'em 'til 'n' ol' cont'd. c'mon s'mores Cap'n c'est J' '90s '05 '9 'a 'ab 's 'LL
     1 2 12th 1,000 10.5 .5 -5 3/4 1-1/2 12345/1 7:30 10:30pm 1/2/2012 1-2-99 1990's 100% $5 US$ # #1 #tag c# F# c++
     555-1234 (555) 555.123.4567 +1 800-1234 http://a.b http:// www.foo.com/a foo.com Foo.org/x, me@x.com <me@x.com>
-    @me a@ @a.b foo.txt a.b.c 4.txt x.c U.S.-U.K. Sino-U.S. non-U.S A.B. I. B. co-ed T-shirt mid-20th A-B- -a pro- -- --- _ a_b w/
+    @me a@ @a.b foo.txt a.b.c 4.txt x.c U.S.-U.K. Sino-U.S. non-U.S A.B. I. B. co-ed T-shirt mid-20th A-B- -a pro- --
     and/or a/b/c/d \\/ a\\/b AT&T at&t A+B S&P-500 S&amp;Ls &amp; &AMP; &lt; &GT; &quot; &QUOT; &apos; &nbsp; &mdash;
     caf&eacute; &#39; it&apos;s don&apos;t <b> </b> <br/> <a b="c" d> <a href='x'> <!-- < > << <3 </b :) :-( ;D :p >:(
     ^_^ '_' (-_-) (^.^) ( ) [ ] { } -LRB- -rrb- " ' `` '' ` . .. ... .... ? ! ?! a?b , ; : ,, * ** \\* + % ~ ^ | = / @
-    The There About Mr. He A a dog dogs, man's woman running street. IT it
+    The There About Mr. He A a dog dogs, man's woman running street. IT it a_b w/ --- _
     """,
 )
 JOINTS = ["", "", " ", " ", " ", "  ", ".", ",", "-", "'", "'s", " .", '"', ")", "/"]
