@@ -75,6 +75,8 @@ BELOW: dict[str, set[str]] = {
         "types",
     },
     "power": {"errors", "paired", "stats", "types"},
+    "export": {"errors", "host", "plan", "report", "scorer", "stats", "store", "types"},
+    "notebook": {"export", "report", "session", "types"},
 }
 
 
