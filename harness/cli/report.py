@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import msgspec
 
 from harness.cli.output import config_option, say
-from harness.cli.progress import Terminal
+from harness.cli.progress import EVERY, Terminal
 from harness.errors import StoreError
 from harness.plan import Task
 from harness.report.browser import make_browser
@@ -17,7 +19,7 @@ from harness.report.comment import render_markdown
 from harness.report.content import Board, Report, report_document
 from harness.report.gather import Reporter
 from harness.report.page import render_page
-from harness.report.text import plural
+from harness.report.text import count, plural
 from harness.session import Session, open_session
 from harness.store import COMPLETE, Run
 
@@ -92,11 +94,25 @@ def _page(reporter: Reporter, report: Report, data: Path | None, pictures: bool,
     room = max(0, size - OWN) // len(report.boards)
     made = []
     for board in report.boards:
-        browser = make_browser(reporter.store, board, open_task if pictures else None, room)
+        browser = make_browser(reporter.store, board, open_task if pictures else None, room, advance=_count_pictures())
         for remark in browser.remarks:
             say(f"{board.benchmark}: {remark}")
         made.append(browser)
     return render_page(report, made)
+
+
+def _count_pictures() -> Callable[[int], None]:
+    """Tells now and then how many pictures were read."""
+    done, last = 0, time.monotonic()
+
+    def advance(pictures: int) -> None:
+        nonlocal done, last
+        done += pictures
+        if time.monotonic() - last > EVERY:
+            last = time.monotonic()
+            say(f"{count(done)} pictures read")
+
+    return advance
 
 
 def _write(path: Path, content: str) -> None:

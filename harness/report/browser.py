@@ -78,8 +78,8 @@ def rule(table: Table) -> str:
         return "No score has a value for each sample, so that none is called right or wrong."
     way = "at least" if table.board.rises(main) is not False else "less than"
     if table.board.is_fraction(main):
-        return f"An answer is called right where its {main} is {way} {halving:.3g}."
-    return f"An answer is called right where its {main} is {way} {halving:.3g}, the median of all answers here."
+        return f"An answer is called right where its {main} is {way} {halving:.3g}, else wrong."
+    return f"An answer is called better where its {main} is {way} {halving:.3g}, the median of all here, else worse."
 
 
 def _pictures(
@@ -137,6 +137,7 @@ def _remarks(
                 else "",
                 pictures.remark,
                 *thinned,
+                f"The search reads the first {count(CUT)} characters of a text." if found.long else "",
                 f"Of {plural(missing, 'long text')} only the first {count(CUT)} characters are here."
                 if missing
                 else "",

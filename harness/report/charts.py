@@ -67,11 +67,17 @@ def spending(values: Iterable[float], start: float, length: float) -> Scale:
     return Scale(0.0, high * 1.12 or 1.0, start, length)
 
 
-def scale_of(board: Board, name: str, start: float, length: float) -> Scale:
-    """The axis of a score: 0 to 1 for fractions, else from zero to the largest upper bound of any run."""
+def scale_of(board: Board, name: str, start: float, length: float, *, parts: bool = False) -> Scale:
+    """The axis of a score: 0 to 1 for fractions, else from zero to the largest upper bound of any run.
+
+    Args:
+        parts: whether the parts of its breakdowns must lie on it too.
+    """
     if board.is_fraction(name):
         return Scale(0, 1, start, length)
     scores = [score for item in board.runs if (score := board.score(item.letter, name)) is not None]
+    if parts:
+        scores += [part for score in scores for keys in score.get("by", {}).values() for part in keys.values()]
     bounds = [bound for score in scores for bound in (score["low"], score["value"], score["high"]) if bound is not None]
     return Scale(_outwards(min(0, *bounds)), _outwards(max(0, *bounds)) or 1, start, length)
 
@@ -95,7 +101,8 @@ def tick(value: float) -> str:
     """An axis's number, no longer than it need be."""
     if abs(value) >= 1000:
         return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.3f}".rstrip("0").rstrip(".").replace("-", "−") if value else "0"
+    digits = 3 if abs(value) >= 0.01 else 5
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".").replace("-", "−") if value else "0"
 
 
 def said(value: float, low: float | None, high: float | None) -> str:

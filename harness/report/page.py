@@ -23,6 +23,8 @@ STYLE = "report.css"
 SCRIPTS = ("theme.js", "data.js", "overlay.js", "detail.js", "browser.js")
 FEW = 8
 """Keys of a breakdown that are shown at once."""
+MANY = 10
+"""Scores that are shown at once."""
 QUANTITIES = 9
 """Drawings of calibration, at most."""
 
@@ -97,7 +99,7 @@ def environment() -> Environment:
         summary.warnings, summary.state, summary.covered, breakdowns,
     ):  # fmt: skip
         found.globals[helper.__name__] = helper
-    found.globals.update(FEW=FEW, QUANTITIES=QUANTITIES, BINS=BINS)
+    found.globals.update(FEW=FEW, MANY=MANY, QUANTITIES=QUANTITIES, BINS=BINS)
     return found
 
 

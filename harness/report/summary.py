@@ -17,13 +17,15 @@ PICTURES = {"none": "was shown no pictures", "shuffled": "was shown other sample
 def title(report: Report) -> str:
     """What the report is about."""
     benchmarks = list(dict.fromkeys(board.benchmark for board in report.boards))
-    models = list(dict.fromkeys(item.document["model"]["ref"] for item in report.runs))
+    models = {(item.run.model, item.run.version, item.run.digest): None for item in report.runs}
+    refs = [model for model, _, _ in models]
+    names = [model if refs.count(model) == 1 or not version else f"{model} {version}" for model, version, _ in models]
     where = benchmarks[0] if len(benchmarks) == 1 else plural(len(benchmarks), "benchmark")
-    if len(models) == 1:
-        return f"{models[0]} on {where}"
-    if len(models) == 2:
-        return f"{models[1]} against {models[0]} on {where}"
-    return f"{plural(len(models), 'model')} on {where}"
+    if len(names) == 1:
+        return f"{names[0]} on {where}"
+    if len(names) == 2:
+        return f"{names[1]} against {names[0]} on {where}"
+    return f"{plural(len(names), 'model')} on {where}"
 
 
 def headline(board: Board) -> str:

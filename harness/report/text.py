@@ -30,10 +30,14 @@ def visible(text: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three digits after the point, fewer where there are many before it; a dash where there is no number."""
+    """Three digits after the point, fewer where there are many before it, more where they would be zeros.
+
+    A dash where there is no number.
+    """
     if value is None or not math.isfinite(value):
         return DASH
-    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    size = abs(value)
+    digits = 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 0.01 or not size else 5
     return f"{value:,.{digits}f}".replace("-", "−")
 
 

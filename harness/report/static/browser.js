@@ -117,12 +117,13 @@ class Browser {
 
   drawChips(candidates) {
     const { samples, run, other } = this;
+    const { words } = samples;
     const letters = samples.runs.map(({ letter }) => letter);
-    const names = { all: "All", right: "Right", wrong: "Wrong", failed: "Failed", missing: "Not answered yet" };
+    const names = { all: "All", right: capital(words.right), wrong: capital(words.wrong), failed: "Failed", missing: "Not answered yet" };
     if (samples.halving === null) for (const name of ["right", "wrong"]) delete names[name];
     if (!samples.runs.some(({ text, failures }) => text.some((said, row) => said === null && !(row in failures)))) delete names.missing;
     if (samples.halving !== null && letters.length > 1) {
-      Object.assign(names, { flipped: "Flipped", won: `Only ${letters[run]} right`, lost: `Only ${letters[other]} right` });
+      Object.assign(names, { flipped: "Flipped", won: `Only ${letters[run]} ${words.right}`, lost: `Only ${letters[other]} ${words.right}` });
     }
     if (!(this.outcome in names)) this.outcome = "all";
     const focused = document.activeElement?.name === "outcome";
@@ -161,7 +162,7 @@ class Browser {
       const said = failure ? failure[0] : run.text[row] === null ? "" : brief(run.text[row]);
       return make("span", { class: `said ${outcome}` },
         make("span", { class: "mark", "aria-hidden": "true" }, MARKS[outcome]),
-        make("span", { class: "unseen" }, ` ${run.letter} ${outcome}: `),
+        make("span", { class: "unseen" }, ` ${run.letter} ${samples.words[outcome] ?? outcome}: `),
         ...(samples.runs.length > 1 ? [letterOf(samples, place)] : []),
         said ? foreign(said) : make("i", {}, "empty"));
     });
@@ -338,6 +339,8 @@ class Browser {
     event.preventDefault();
   }
 }
+
+const capital = (word) => word[0].toUpperCase() + word.slice(1);
 
 const brief = (text) => beginning(text).slice(0, 200).replaceAll(/\s+/g, " ").trim();
 

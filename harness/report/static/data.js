@@ -61,6 +61,8 @@ class Samples {
     this.number = number;
     this.n = this.ids.length;
     this.lazy = {};
+    // Scores that are no fractions are neither right nor wrong, but above or below the median.
+    this.words = this.fraction ? { right: "right", wrong: "wrong" } : { right: "better", wrong: "worse" };
   }
 
   part(name) {

@@ -14,7 +14,7 @@ function badge(samples, run, row) {
   const outcome = samples.outcome(run, row);
   const value = samples.value(run, row);
   const exact = value === null || value === 0 || value === 1 ? "" : ` ${figure(value)}`;
-  return make("span", { class: `badge ${outcome}` }, make("span", { "aria-hidden": "true" }, MARKS[outcome]), ` ${outcome}${exact}`);
+  return make("span", { class: `badge ${outcome}` }, make("span", { "aria-hidden": "true" }, MARKS[outcome]), ` ${samples.words[outcome] ?? outcome}${exact}`);
 }
 
 // A text that may be cut, with a button for the rest of it.

@@ -401,6 +401,7 @@ def test_nothing_is_asked_of_anybody_and_nothing_goes_wrong(opened: Page) -> Non
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
 def test_there_are_no_barriers(opened: Page, scheme: str, width: int) -> None:
     opened.emulate(scheme, width)
+    opened.js("for (const details of document.querySelectorAll('details')) details.open = true")
     assert opened.violations() == []
     opened.js("document.querySelector('#list button[data-row=\"1\"]').click()")
     opened.until(lambda: opened.js("return document.querySelectorAll('#detail canvas.map').length") == 2)

@@ -291,8 +291,8 @@ def test_what_cannot_be_seen_is_written_out(text: str, expected: str) -> None:
 
 
 def test_numbers_are_written_as_they_are_read() -> None:
-    assert [number(value) for value in (0.61234, 12.3456, 1234.5, -0.5, None, float("nan"))] == [
-        "0.612", "12.35", "1,234.5", "−0.500", "–", "–"
+    assert [number(value) for value in (0.61234, 12.3456, 1234.5, -0.5, 0.0023, 0, None, float("nan"))] == [
+        "0.612", "12.35", "1,234.5", "−0.500", "0.00230", "0.000", "–", "–"
     ]  # fmt: skip
     assert [signed(value) for value in (0.1, -0.1, 0.0)] == ["+0.100", "−0.100", "0.000"]
     assert [percent(value) for value in (1, 0.9999, 0.995, 0)] == ["100%", "99.9%", "99.5%", "0%"]

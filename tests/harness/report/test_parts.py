@@ -6,6 +6,7 @@ import base64
 import io
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.errors import DataError
+from harness.protocols import MetricInfo
 from harness.report import calibration, charts, pictures, samples, traces
-from harness.report.content import letter
+from harness.report.browser import rule
+from harness.report.content import Board, letter
+from harness.report.gather import Reporter
 from harness.stats import clustered_mean
+from harness.store import Run
 from harness.types import FileImage, Sample, Trace
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
@@ -246,15 +251,49 @@ def test_facts_of_one_name_in_two_places_keep_their_paths() -> None:
     assert sorted(samples.facets(rows, [])) == ["a.kind", "b.kind"]
 
 
-def test_more_samples_than_fit_are_taken_evenly(made: Any, answering: Any) -> None:
-    from harness.report.gather import Reporter
-
+def board_of(made: Any, *runs: Run) -> Board:
     session = made.session
-    run = made.run("acme-parrot:a", answering(0.5))
     reporter = Reporter(
         session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source, print
     )
-    (board,) = reporter.report([run]).boards
+    (board,) = reporter.report(runs).boards
+    return board
+
+
+def test_an_answer_is_right_from_a_half_on_or_better_than_the_median(made: Any, answering: Any) -> None:
+    board = board_of(made, made.run("acme-parrot:a", answering(0.7)))
+    table = samples.read_table(made.session.store, board)
+    assert (table.halving, rule(table)) == (
+        0.5,
+        "An answer is called right where its exact is at least 0.5, else wrong.",
+    )
+    points = replace(table, board=replace(board, infos={"exact": MetricInfo("points", higher_is_better=False)}))
+    values = [value for value in table.answers[0].scores["exact"] if value is not None]
+    assert points.halving == np.median(values)
+    assert (
+        rule(points) == "An answer is called better where its exact is less than 1, the median of all here, else worse."
+    )
+    assert samples.columns(points).document["rises"] is False
+    unscored = replace(table, board=replace(board, runs=()))
+    assert unscored.halving is None
+    assert "none is called right or wrong" in rule(unscored)
+
+
+def test_axes_reach_to_what_lies_on_them(made: Any, answering: Any) -> None:
+    board = board_of(made, made.run("acme-parrot:a", answering(0.7)))
+    assert charts.scale_of(board, "exact", 0, 1) == charts.Scale(0, 1, 0, 1)
+    points = replace(board, infos={"exact": MetricInfo("points", higher_is_better=True)})
+    score = board.runs[0].document["scores"]["exact"]
+    parts = [part for keys in score["by"].values() for part in keys.values()]
+    assert charts.scale_of(points, "exact", 0, 1).high == pytest.approx(score["high"], abs=0.01)
+    highest = max(part["high"] for part in parts)
+    assert highest <= charts.scale_of(points, "exact", 0, 1, parts=True).high <= highest + 0.011 * max(1, 10 * highest)
+
+
+def test_more_samples_than_fit_are_taken_evenly(made: Any, answering: Any) -> None:
+    session = made.session
+    run = made.run("acme-parrot:a", answering(0.5))
+    board = board_of(made, run)
     table = samples.read_table(session.store, board, limit=10)
     assert table.total == 40
     assert [sample.id for sample in table.samples] == [f"q{place}" for place in np.linspace(0, 39, 10, dtype=int)]
