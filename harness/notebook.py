@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,6 +21,13 @@ _SCORES = {
     "name": str, "metric": str, "breakdown": str, "key": str, "value": float, "stderr": float, "low": float,
     "high": float, "n": int, "clusters": int, "note": str,
 }  # fmt: skip
+
+# All colours are the notebook's own, which may be light or dark.
+_FRAME = (
+    "display:inline-block;max-width:100%;overflow-x:auto;padding:.6em .9em;border-radius:6px;"
+    "border:1px solid color-mix(in srgb, currentColor 30%, transparent)"
+)
+_TABLE = "margin:.4em 0;border-collapse:collapse;color:inherit;font:inherit;font-variant-numeric:tabular-nums"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -49,19 +56,18 @@ class LoadedRun:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><td style="text-align:left">{_shown(name)}</td><td>{number(score["value"])}</td>'
-            f"<td>{interval(score)}</td><td>{count(score['n'])}</td></tr>"
+            _row("td", [_shown(name), number(score["value"]), interval(score), count(score["n"])])
             for name, score in self._main()
         )
         notes = "".join(f'<div style="opacity:.8">{_shown(note)}</div>' for note in self._notes())
-        heads = '<th style="text-align:left">score</th><th>value</th><th>95% interval</th><th>n</th>'
+        table = (
+            f'<table style="{_TABLE}"><thead>{_row("th", ["score", "value", "95% interval", "n"])}</thead>'
+            f"<tbody>{rows}</tbody></table>"
+        )
         return (
-            '<div style="border:1px solid color-mix(in srgb, currentColor 25%, transparent);border-radius:6px;'
-            'padding:.6em .9em;display:inline-block;max-width:100%;overflow-x:auto">'
-            f"<div><b>{_shown(self._model)}</b> on <b>{_shown(self._benchmark)}</b></div>"
+            f'<div style="{_FRAME}"><div><b>{_shown(self._model)}</b> on <b>{_shown(self._benchmark)}</b></div>'
             f'<div style="opacity:.8">run {_shown(self.id)}, {_shown(self._state)}</div>'
-            f'<table style="margin:.4em 0 0;font-variant-numeric:tabular-nums"><thead><tr>{heads}</tr></thead>'
-            f"<tbody>{rows}</tbody></table>{notes}</div>"
+            f"{table if rows else ''}{notes}</div>"
         )
 
     @property
@@ -135,3 +141,16 @@ def _score_rows(document: Mapping[str, Json]) -> Iterator[dict[str, Json]]:
 
 def _shown(text: str) -> str:
     return escape(visible(text))
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    """A row of the table, its first cell to the left and numbers to the right."""
+    sides = ["left", *["right"] * (len(cells) - 1)]
+    return (
+        "<tr>"
+        + "".join(
+            f'<{tag} style="text-align:{side};padding:.1em 1em .1em 0">{cell}</{tag}>'
+            for side, cell in zip(sides, cells, strict=True)
+        )
+        + "</tr>"
+    )

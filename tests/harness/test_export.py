@@ -68,6 +68,7 @@ HOSTILE = [
     " ",
     "x" * 1_000_000,
 ]
+UNDO = r"^'(?='*[=+\-@\t\r\n\0＝＋－＠])"
 NUMBERS = ["-5", "+1.5", "-1e-3", "7"]
 
 
@@ -122,8 +123,8 @@ def read_jsonl(content: bytes) -> list[dict[str, Any]]:
 
 
 def undone(cell: str) -> str:
-    """What the documentation says of how a harmless cell is read."""
-    return re.sub(r"^'(?='*[=+\-@\t\r\n\0＝＋－＠])", "", cell)
+    """The text that a harmless cell was made of."""
+    return re.sub(UNDO, "", cell)
 
 
 @pytest.fixture
@@ -411,6 +412,10 @@ def test_hostile_text_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_any_text_comes_back_as_it_was(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         check_hostile(texts, Path(folder))
+
+
+def test_the_documentation_says_how_texts_are_read_again() -> None:
+    assert UNDO in (ROOT / "docs" / "how-to" / "export-a-run.md").read_text()
 
 
 def test_formulas_are_harmless_and_numbers_stay_numbers() -> None:
