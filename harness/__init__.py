@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.hookspecs import Entry as Entry
     from harness.hookspecs import hookimpl as hookimpl
     from harness.images import decode as decode
+    from harness.notebook import LoadedRun as LoadedRun
+    from harness.notebook import load_run as load_run
     from harness.plan import Task as Task
     from harness.protocols import Batch as Batch
     from harness.protocols import Benchmark as Benchmark
@@ -89,6 +91,7 @@ _HOMES = {
     ],
     "hookspecs": ["Entry", "hookimpl"],
     "images": ["decode"],
+    "notebook": ["LoadedRun", "load_run"],
     "plan": ["Task"],
     "protocols": [
         "Batch",
