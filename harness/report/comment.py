@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from harness.report.content import Board, Duel, Report, ScoredRun
 from harness.report.markdown import escape, table
 from harness.report.summary import covered, headline, judged, state, title, warnings
-from harness.report.text import DASH, count, interval, number, p_value, signed
+from harness.report.text import DASH, count, interval, number, p_value, signed, span
 from harness.report.verdict import markdown
 from harness.types import Json
 
@@ -73,11 +73,12 @@ def _differences(board: Board, duel: Duel) -> str:
         return f"Not compared: {escape(duel.reason)}"
     rows = []
     for name, item in duel.comparison.scores.items():
-        found, bounds = item.paired, item.interval()
-        interval = DASH if bounds is None else f"{signed(bounds[0])} … {signed(bounds[1])}"
+        found = item.paired
         changed = DASH if item.flips is None else f"{count(item.flips.better)} / {count(item.flips.worse)}"
         p = p_value(item.p_holm).replace("<", "&lt;")
-        rows.append((escape(name), signed(found.difference), interval, p, changed, count(found.n), judged(item)))
+        rows.append(
+            (escape(name), signed(found.difference), span(item.interval()), p, changed, count(found.n), judged(item))
+        )
     columns = ("score", ">difference", ">95% interval", ">p", ">better / worse", ">n", f"{duel.second} is")
     return table(columns, rows)
 

@@ -89,9 +89,18 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (text.number, text.signed, text.interval, text.count, text.percent, text.p_value, charts.tick):
+    for function in (
+        text.number,
+        text.signed,
+        text.interval,
+        text.span,
+        text.count,
+        text.percent,
+        text.p_value,
+        charts.tick,
+    ):
         found.filters[function.__name__] = function
-    found.filters["when"] = lambda moment: "–" if moment is None else moment[:16].replace("T", " ") + " UTC"
+    found.filters["when"] = lambda moment: text.DASH if moment is None else moment[:16].replace("T", " ") + " UTC"
     found.filters["series"] = lambda letter: ord(letter[0]) % 8
     for helper in (
         text.plural, charts.scale_of, charts.around, charts.spending, charts.forests, charts.said,

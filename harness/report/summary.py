@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from harness.difference import Difference
 from harness.report.content import Board, Duel, Report, ScoredRun
-from harness.report.text import count, interval, number, p_value, percent, plural, signed
+from harness.report.text import count, interval, number, p_value, percent, plural, signed, span
 from harness.stats import CONFIDENCE
 from harness.store import COMPLETE
 from harness.types import Json
@@ -105,7 +105,7 @@ def _compared(duel: Duel, main: str, item: Difference) -> str:
     found, bounds = item.paired, item.interval()
     parts = [plural(found.n, "sample")]
     if bounds is not None:
-        parts.insert(0, f"95% interval {signed(bounds[0])} … {signed(bounds[1])}")
+        parts.insert(0, f"95% interval {span(bounds)}")
     if item.p_holm is not None:
         parts.insert(1, f"p\u00a0{'<' if item.p_holm < 0.001 else '='}\u00a0{p_value(item.p_holm).lstrip('<')}")
     figures = f"{signed(found.difference)} ({', '.join(parts)})"

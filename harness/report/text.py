@@ -29,26 +29,36 @@ def visible(text: str) -> str:
     )
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, beside: float = 0.0) -> str:
     """Three digits after the point, fewer where there are many before it, more where they would be zeros.
 
     A dash where there is no number.
+
+    Args:
+        beside: a number that it stands beside; both are written alike.
     """
     if value is None or not math.isfinite(value):
         return DASH
-    size = abs(value)
+    size = max(abs(value), abs(beside))
     digits = 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 0.01 or not size else 5
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def signed(value: float | None) -> str:
+def signed(value: float | None, beside: float = 0.0) -> str:
     """A difference, with its sign."""
-    return f"+{number(value)}" if value is not None and value > 0 else number(value)
+    shown = number(value, beside)
+    return f"+{shown}" if value is not None and value > 0 else shown
 
 
 def interval(score: Mapping[str, Json]) -> str:
     """`low … high`, or a dash."""
-    return DASH if score["low"] is None else f"{number(score['low'])} … {number(score['high'])}"
+    low, high = score["low"], score["high"]
+    return DASH if low is None or high is None else f"{number(low, high)} … {number(high, low)}"
+
+
+def span(bounds: tuple[float, float] | None) -> str:
+    """The interval of a difference, with signs; or a dash."""
+    return DASH if bounds is None else f"{signed(bounds[0], bounds[1])} … {signed(bounds[1], bounds[0])}"
 
 
 def count(value: int) -> str:

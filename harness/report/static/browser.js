@@ -166,7 +166,7 @@ class Browser {
         ...(samples.runs.length > 1 ? [letterOf(samples, place)] : []),
         said ? foreign(said) : make("i", {}, "empty"));
     });
-    const thumb = picture ? make("img", { class: "thumb", src: picture, alt: "", loading: "lazy", decoding: "async" }) : make("span", { class: "thumb" });
+    const thumb = picture ? make("img", { class: "thumb", src: picture, alt: "" }) : make("span", { class: "thumb" });
     const button = make("button", { type: "button", "data-row": row },
       ...(samples.hasPictures ? [thumb] : []),
       make("span", { class: "lines" },

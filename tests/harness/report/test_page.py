@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests_support import write_settings
 
-from harness.report.text import interval, number, percent, signed, visible
+from harness.report.text import interval, number, percent, signed, span, visible
 from harness.types import Failure, Output, Sample, Usage
 
 HOSTILE = [
@@ -298,3 +298,7 @@ def test_numbers_are_written_as_they_are_read() -> None:
     assert [percent(value) for value in (1, 0.9999, 0.995, 0)] == ["100%", "99.9%", "99.5%", "0%"]
     assert interval({"low": 0.1, "high": 0.25}) == "0.100 … 0.250"
     assert interval({"low": None, "high": None}) == "–"
+    # Numbers that stand together are written alike.
+    assert interval({"low": 0.0012, "high": 0.0034}) == "0.00120 … 0.00340"
+    assert span((-0.0012, 0.25)) == "−0.001 … +0.250"
+    assert span(None) == "–"
