@@ -14,7 +14,7 @@ EVAL = ("eval", "--model", "acme-parrot:last", "--bench", "acme-trivia")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("eval", "--model", "acme-parot:last", "--bench", "acme-trivia"), "did you mean 'acme-parrot'?"),
+        (("eval", "--model", "acme-parot:last", "--bench", "acme-trivia"), "did you mean 'acme-parrot'"),
         (("eval", "--model", "acme-parrot", "--bench", "acme-trivia"), "write acme-parrot:REF"),
         (("eval", "--model", ":last", "--bench", "acme-trivia"), "unknown model ':last'"),
         (

@@ -58,7 +58,7 @@ def test_a_floor_is_trained_published_found_again_and_evaluated(cli: Command, wo
     runs = json.loads(result.stdout)["runs"]
     assert [run["benchmark"]["name"] for run in runs] == ["vqav2", "gqa", "okvqa", "nocaps"]
     assert all(run["model"]["version"] == "v0" and run["model"]["digest"] == first["digest"] for run in runs)
-    assert all(set(run["inapplicable"]) == {"kept_fraction", "compression_factor"} for run in runs)
+    assert all({"kept_fraction", "compression_factor"} <= set(run["inapplicable"]) for run in runs)
 
 
 def test_a_flipped_byte_in_a_checkpoint_stops_the_evaluation(cli: Command, world: Path) -> None:

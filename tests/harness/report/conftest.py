@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.plan import Task, encode_sample
+from harness.report.content import Board
+from harness.report.gather import Reporter
 from harness.session import Session
 from harness.store import Run
 from harness.types import DataSource, Failure, Output, Prediction, Sample, Trace, Usage
@@ -64,6 +66,18 @@ class Workspace:
             run = store.finish(run)
             self.session.rescore(run.id)
         return run
+
+    def board(self, *runs: Run) -> Board:
+        """What a report says of runs on the same data."""
+        session = self.session
+        (board,) = (
+            Reporter(
+                session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source, print
+            )
+            .report(runs)
+            .boards
+        )
+        return board
 
     def report(self, *arguments: str | Run) -> Result:
         """`harness report` with these arguments; the page's text is in `report.html` unless they say otherwise."""

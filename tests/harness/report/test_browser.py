@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
+from harness.report.browser import make_browser
+from harness.report.content import Report
+from harness.report.page import render_page
 from harness.types import Failure, Output, Sample, Trace, Usage
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install 'vlm-harness[dev]'")
@@ -365,6 +369,24 @@ def test_maps_of_other_pictures_are_not_drawn_over_this_one(made: Any, chromium:
     page.until(lambda: page.js("return document.querySelectorAll('#detail canvas.map').length") == 1)
     assert page.js("return document.querySelectorAll('#detail img + canvas').length") == 0
     assert "another sample's were shown" in page.find("#detail").text
+
+
+def test_a_trace_that_had_no_room_is_missed(made: Any, chromium: Any) -> None:
+    board = made.board(made.run("acme-parrot:a", tells(0.5)))
+    whole = make_browser(made.session.store, board, None, 10**6)
+    room = len(msgspec.json.encode(whole.columns)) + 4_000
+    part = make_browser(made.session.store, board, None, room)
+    kept = set(part.traces["A"].packed)
+    assert 2 < len(kept) < len(whole.traces["A"].packed) == 39
+    assert part.remarks == (f"A: the traces of {len(kept)} of 39 samples are here.",)
+    (made.folder / "report.html").write_text(render_page(Report((board,)), [part]))
+    page = Page(chromium, made.folder / "report.html")
+    for row in (min(kept), min({1, 2, 3, 4} - kept)):
+        page.js('document.querySelector(`#list button[data-row="${arguments[0]}"]`).click()', row)
+        page.until(lambda row=row: page.detail == f"q{row}")
+        told = "The trace of A on this sample is not in this page."
+        page.until(lambda row=row: (told in page.js("return $('detail').textContent")) == (row not in kept))
+        assert page.js("return document.querySelectorAll('#detail canvas.map').length") == (row in kept)
 
 
 def test_several_benchmarks_share_the_browser(made: Any, chromium: Any) -> None:

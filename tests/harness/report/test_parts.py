@@ -21,10 +21,8 @@ from harness.errors import DataError
 from harness.protocols import MetricInfo
 from harness.report import calibration, charts, pictures, samples, traces
 from harness.report.browser import rule
-from harness.report.content import Board, letter
-from harness.report.gather import Reporter
+from harness.report.content import letter
 from harness.stats import clustered_mean
-from harness.store import Run
 from harness.types import FileImage, Sample, Trace
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
@@ -251,17 +249,8 @@ def test_facts_of_one_name_in_two_places_keep_their_paths() -> None:
     assert sorted(samples.facets(rows, [])) == ["a.kind", "b.kind"]
 
 
-def board_of(made: Any, *runs: Run) -> Board:
-    session = made.session
-    reporter = Reporter(
-        session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source, print
-    )
-    (board,) = reporter.report(runs).boards
-    return board
-
-
 def test_an_answer_is_right_from_a_half_on_or_better_than_the_median(made: Any, answering: Any) -> None:
-    board = board_of(made, made.run("acme-parrot:a", answering(0.7)))
+    board = made.board(made.run("acme-parrot:a", answering(0.7)))
     table = samples.read_table(made.session.store, board)
     assert (table.halving, rule(table)) == (
         0.5,
@@ -280,7 +269,7 @@ def test_an_answer_is_right_from_a_half_on_or_better_than_the_median(made: Any, 
 
 
 def test_axes_reach_to_what_lies_on_them(made: Any, answering: Any) -> None:
-    board = board_of(made, made.run("acme-parrot:a", answering(0.7)))
+    board = made.board(made.run("acme-parrot:a", answering(0.7)))
     assert charts.scale_of(board, "exact", 0, 1) == charts.Scale(0, 1, 0, 1)
     points = replace(board, infos={"exact": MetricInfo("points", higher_is_better=True)})
     score = board.runs[0].document["scores"]["exact"]
@@ -293,7 +282,7 @@ def test_axes_reach_to_what_lies_on_them(made: Any, answering: Any) -> None:
 def test_more_samples_than_fit_are_taken_evenly(made: Any, answering: Any) -> None:
     session = made.session
     run = made.run("acme-parrot:a", answering(0.5))
-    board = board_of(made, run)
+    board = made.board(run)
     table = samples.read_table(session.store, board, limit=10)
     assert table.total == 40
     assert [sample.id for sample in table.samples] == [f"q{place}" for place in np.linspace(0, 39, 10, dtype=int)]
