@@ -139,6 +139,11 @@ class Detail {
   }
 
   drawControls() {
+    const { samples, row, traces } = this;
+    const missing = samples.runs.filter(({ letter, text }, run) => letter in samples.part("traces") && text[row] !== null && !traces[run]);
+    if (missing.length) {
+      this.controls.after(make("p", { class: "remark" }, `The trace of ${missing.map(({ letter }) => letter).join(" and ")} on this sample is not in this page.`));
+    }
     const names = this.mapNames;
     if (!names.length) return;
     if (this.map !== "" && !names.includes(this.map)) this.map = names[0];

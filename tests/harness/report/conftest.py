@@ -69,14 +69,9 @@ class Workspace:
 
     def board(self, *runs: Run) -> Board:
         """What a report says of runs on the same data."""
-        session = self.session
-        (board,) = (
-            Reporter(
-                session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source, print
-            )
-            .report(runs)
-            .boards
-        )
+        parts = self.session
+        reporter = Reporter(parts.store, parts.comparer, parts.verdicts, parts.benchmark, parts.settings.source, print)
+        (board,) = reporter.report(runs).boards
         return board
 
     def report(self, *arguments: str | Run) -> Result:

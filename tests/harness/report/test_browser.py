@@ -381,10 +381,10 @@ def test_a_trace_that_had_no_room_is_missed(made: Any, chromium: Any) -> None:
     assert part.remarks == (f"A: the traces of {len(kept)} of 39 samples are here.",)
     (made.folder / "report.html").write_text(render_page(Report((board,)), [part]))
     page = Page(chromium, made.folder / "report.html")
+    told = "The trace of A on this sample is not in this page."
     for row in (min(kept), min({1, 2, 3, 4} - kept)):
         page.js('document.querySelector(`#list button[data-row="${arguments[0]}"]`).click()', row)
         page.until(lambda row=row: page.detail == f"q{row}")
-        told = "The trace of A on this sample is not in this page."
         page.until(lambda row=row: (told in page.js("return $('detail').textContent")) == (row not in kept))
         assert page.js("return document.querySelectorAll('#detail canvas.map').length") == (row in kept)
 
