@@ -119,6 +119,6 @@ def test_a_bootstrap_draws_whole_clusters() -> None:
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999, 0.999999])
-@pytest.mark.parametrize("degrees", [1, 2, 30, 999, 1_000, 1_001, 42_870, 10**7])
+@pytest.mark.parametrize("degrees", [1, 2, 30, 299, 300, 301, 42_870, 10**7])
 def test_students_quantile(degrees: int, confidence: float) -> None:
-    assert student(degrees, confidence) == pytest.approx(stdtrit(degrees, (1 + confidence) / 2), rel=1e-12)
+    assert student(degrees, confidence) == pytest.approx(stdtrit(degrees, (1 + confidence) / 2), rel=1e-9)
