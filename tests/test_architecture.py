@@ -77,6 +77,19 @@ BELOW: dict[str, set[str]] = {
     "power": {"errors", "paired", "stats", "types"},
     "export": {"errors", "host", "plan", "report", "scorer", "stats", "store", "types"},
     "notebook": {"export", "report", "session", "types"},
+    "view": {
+        "database",
+        "errors",
+        "host",
+        "images",
+        "pairing",
+        "plan",
+        "protocols",
+        "report",
+        "store",
+        "types",
+        "verdicts",
+    },
 }
 
 
