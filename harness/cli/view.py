@@ -29,7 +29,7 @@ GRACE = 2
 @click.command("view")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes any free one.")
 @click.option("--host", default=LOOPBACK, show_default=True,
-              help="The address to listen at. One of a network lets others in, without a password.")  # fmt: skip
+              help="The address to listen at. One that others can reach lets them in, without a password.")  # fmt: skip
 @click.option("--open/--no-open", "opened", default=False, show_default=True, help="Open it in the browser.")
 @config_option
 def command(port: int, host: str, opened: bool, config: Path | None) -> None:
