@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
@@ -15,7 +16,7 @@ from harness.report.gather import Reporter
 from harness.session import Session
 from harness.store import Run
 from harness.types import DataSource, Failure, Output, Prediction, Sample, Trace, Usage, Version
-from harness.verdict import Finding, Verdict
+from harness.verdict import Verdict
 from harness.view.app import make_app
 from harness.view.guard import Guard
 from harness.view.workspace import Workspace
@@ -105,16 +106,22 @@ class Made:
 
     def judge(self, run: Run, status: str = "fail", policy: str = "production", baseline: Run | None = None) -> Verdict:
         """A stored verdict on a run."""
-        finding = Finding("acme-trivia.exact", "≥ 0.9", status, 0.5, 0.4, 0.6, reason="too low")
         model, against = (
-            {"ref": item.model, "version": item.version, "digest": item.digest, "image": "real"} if item else None
+            {"ref": item.model, "version": item.version, "digest": item.digest, **item.identity["model"]}
+            if item
+            else None
             for item in (run, baseline)
         )
-        assert model is not None
-        verdict = Verdict(
-            status, policy, "p" * 64, model, against, baseline and baseline.model, {run.benchmark: run.id},
-            {} if baseline is None else {baseline.benchmark: baseline.id}, (finding,),
-        )  # fmt: skip
+        finding = {
+            "score": "acme-trivia.exact", "needed": "≥ 0.9", "status": status, "measured": 0.5, "low": 0.4,
+            "high": 0.6, "reason": "too low",
+        }  # fmt: skip
+        verdict = msgspec.convert({
+            "verdict": status, "policy": policy, "policy_digest": "p" * 64, "model": model, "baseline": against,
+            "asked_baseline": baseline and baseline.model, "runs": {run.benchmark: run.id},
+            "baseline_runs": {} if baseline is None else {baseline.benchmark: baseline.id},
+            "protocols": {run.benchmark: "strict"}, "findings": [finding],
+        }, Verdict)  # fmt: skip
         self.session.verdicts.keep(verdict)
         return verdict
 
