@@ -58,7 +58,7 @@ class Requirement(Strict):
         margin: how much worse than the baseline it may be.
         gain: how much better than the baseline it must be.
         min_ratio, max_ratio: bounds of score / baseline's score.
-        confidence: of the interval whose bound must keep to `min` or `max`, and of comparisons (0.95 where not given).
+        confidence: of the interval that must keep to `min` or `max`, and of a margin or gain (0.95 where not given).
     """
 
     score: str
@@ -79,6 +79,8 @@ class Requirement(Strict):
             raise ValueError(f"{relative[0]!r} compares with a baseline: add `against: baseline`")
         if self.against is not None and (absolute or len(relative) != 1):
             raise ValueError("`against: baseline` takes exactly one of margin, gain, min_ratio and max_ratio")
+        if self.confidence is not None and (self.min_ratio is not None or self.max_ratio is not None):
+            raise ValueError("a ratio is judged as measured: `confidence` goes with min, max, margin and gain")
         if self.against is None and not absolute:
             raise ValueError("asks nothing: add min or max, or `against: baseline` with a margin")
         return self

@@ -60,7 +60,15 @@ class UnknownName(UsageError):
 
 
 class UnknownVersion(UnknownName):
-    """A checkpoint that exists has no such version or alias."""
+    """A checkpoint that exists has no such version or alias.
+
+    Attributes:
+        checkpoint: its name; `name` is the version or alias.
+    """
+
+    def __init__(self, checkpoint: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.checkpoint = checkpoint
+        super().__init__(f"{checkpoint} version", name, known, hint)
 
 
 class ConfigError(HarnessError):

@@ -6,6 +6,7 @@ Every score is made anew under the configured rules from the stored answers, wha
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,11 +14,12 @@ import msgspec
 
 from harness.compare import COVERAGE, Comparer, Comparison
 from harness.config import GateSettings, Requirement, Settings
-from harness.errors import DataError, UnknownVersion, UsageError
+from harness.errors import UnknownVersion, UsageError, near
 from harness.host import Catalog
 from harness.pairing import require_complete, runs_meant
-from harness.plan import choose_task
-from harness.protocols import CheckpointStore
+from harness.plan import choose_model, choose_task
+from harness.protocols import Benchmark, CheckpointStore
+from harness.scorer import Scorer
 from harness.store import Run, RunStore
 from harness.types import RESULTS, Json
 from harness.verdict import (
@@ -34,6 +36,7 @@ from harness.verdict import (
 )
 
 Remark = Callable[[str], None]
+_NUMBER = re.compile(r"v[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,7 @@ class Side:
 
     def model(self) -> dict[str, Json]:
         first = next(iter(self.runs.values()))
-        image = first.identity["model"]["image"]
-        return {"ref": first.model, "version": first.version, "digest": first.digest, "image": image}
+        return {"ref": first.model, "version": first.version, "digest": first.digest, **first.identity["model"]}
 
     def ids(self) -> dict[str, str]:
         return {name: run.id for name, run in self.runs.items()}
@@ -57,16 +59,19 @@ class Gate:
     def __init__(
         self,
         store: RunStore,
+        scorer: Scorer,
         comparer: Comparer,
         catalog: Catalog,
         settings: Settings,
         checkpoints: CheckpointStore,
     ) -> None:
         self._store = store
+        self._scorer = scorer
         self._comparer = comparer
         self._catalog = catalog
         self._settings = settings
         self._checkpoints = checkpoints
+        self._digests: dict[str, str] = {}
 
     def judge(self, policy: str, names: Sequence[str], baseline: str | None, remark: Remark) -> Verdict:
         """The policy's verdict on runs, or on the newest complete runs of a model.
@@ -88,7 +93,7 @@ class Gate:
         candidate = self._side(candidates, benchmarks, " ".join(names), notes)
         against = {target.benchmark for number, found in targets.items() for target in found
                    if rules.require[number].against}  # fmt: skip
-        base = self._baseline(baseline or rules.baseline, against, policy, notes)
+        base = self._baseline(rules, baseline, against, policy, notes)
         needed = {
             name: list(dict.fromkeys(target.score for found in targets.values() for target in found
                                      if target.benchmark == name))
@@ -114,6 +119,7 @@ class Gate:
         return Verdict(
             overall(findings), policy, self.policy_digest(policy, benchmarks), candidate.model(),
             base.model() if base.runs else None, baseline or rules.baseline, candidate.ids(), base.ids(),
+            {name: self._scorer.task_of(run, None, ()).protocol for name, run in candidate.runs.items()},
             tuple(findings), tuple(notes),
         )  # fmt: skip
 
@@ -170,6 +176,9 @@ class Gate:
         """Why a run cannot be judged; empty where it can."""
         if run.identity["limit"] is not None:
             return f"it is limited to the first {run.identity['limit']} samples; evaluate without --limit"
+        version, current = run.identity["benchmark"]["version"], self._benchmark(run.benchmark).info.version
+        if version != current:
+            return f"it is of version {version} of the benchmark, which is at {current} now; evaluate again"
         profile, wanted = run.identity["benchmark"]["profile"], self._profile(run.benchmark)
         if profile not in (RESULTS, wanted):
             return f"its profile is {profile!r}, and {wanted!r} is configured"
@@ -177,42 +186,71 @@ class Gate:
             return f"it is of other data ({run.identity['data_digest'][:12]}) than configured ({digest[:12]})"
         return ""
 
+    def _benchmark(self, name: str) -> Benchmark:
+        benchmark: Benchmark = self._catalog.find("benchmark", name).load()
+        return benchmark
+
     def _profile(self, benchmark: str) -> str:
         section = self._settings.benchmarks.get(benchmark)
-        default: str = self._catalog.find("benchmark", benchmark).load().info.profiles[0]
-        return (section and section.profile) or default
+        return (section and section.profile) or self._benchmark(benchmark).info.profiles[0]
 
     def _data_digest(self, benchmark: str, notes: list[str]) -> str | None:
-        """The digest of the configured data; None where it is not here, which a CI job's need not be."""
-        if self._settings.source(benchmark) is None:
+        """The digest of the configured data; None where it is not here, which a CI job's need not be.
+
+        Raises:
+            DataError: it is here, and cannot be read.
+        """
+        source = self._settings.source(benchmark)
+        if source is None:
             return None
-        try:
-            return choose_task(benchmark, self._catalog, self._settings).digest()
-        except DataError:
+        if source.path is not None and not source.path.exists():
             note = f"the data of {benchmark} is not on this machine: that the runs are of it was not checked"
             if note not in notes:
                 notes.append(note)
             return None
+        if benchmark not in self._digests:
+            self._digests[benchmark] = choose_task(benchmark, self._catalog, self._settings).digest()
+        return self._digests[benchmark]
 
-    def _baseline(self, text: str | None, benchmarks: Iterable[str], policy: str, notes: list[str]) -> Side:
+    def _baseline(
+        self, rules: GateSettings, instead: str | None, benchmarks: Iterable[str], policy: str, notes: list[str]
+    ) -> Side:
         """The baseline's runs; none where nothing is compared, or where it does not exist yet.
 
         Raises:
             UsageError: the policy compares with a baseline and none is named, or it has no runs.
+            UnknownName: there is no such baseline, and that is no first use.
         """
-        wanted = list(benchmarks)
+        wanted, text = list(benchmarks), instead or rules.baseline
         if not wanted:
             return Side()
         if text is None:
             raise UsageError(
-                f"policy {policy!r} compares with a baseline and names none; add `baseline:`, or --baseline"
+                f"policy {policy!r} compares with a baseline and names none: add `baseline:` or --baseline"
             )
         try:
             runs = [run for name in ([text] if ":" in text else text.split(",")) for run in self._meant(name)]
-        except UnknownVersion:
+        except UnknownVersion as error:
+            if instead is not None or not self._never_used(error):
+                raise
             notes.append(f"first use: {text} does not exist yet, so nothing is compared with it")
             return Side()
         return self._side(runs, wanted, f"baseline {text}", notes)
+
+    def _never_used(self, error: UnknownVersion) -> bool:
+        """Whether what is missing is an alias that nothing ever held, and no misspelt one."""
+        used = {move.alias for move in self._checkpoints.history(error.checkpoint)}
+        return not (_NUMBER.fullmatch(error.name) or error.name in used or near(error.name, used))
+
+    def baseline_digest(self, policy: str) -> str | None:
+        """The digest of the checkpoint that the policy compares with now; None where it names none, or none yet."""
+        text = self._settings.gate(policy).baseline
+        if text is None or text.partition(":")[0] not in self._catalog.all("model"):
+            return None
+        try:
+            return choose_model(text, self._catalog, self._checkpoints).spec.digest
+        except UnknownVersion:
+            return None
 
     def _relative(self, requirement: Requirement, target: Target, comparison: Comparison) -> Finding:
         asked = asked_of(requirement)
@@ -225,13 +263,16 @@ class Gate:
         return compared(requirement, target, found)
 
     def _coverage(self, run: Run) -> float:
-        return 1 - len(self._store.failed(run)) / run.n
+        return (run.n - len(self._store.failed(run))) / run.n
 
     def _uncovered(
         self, rules: GateSettings, targets: Mapping[int, Sequence[Target]], coverage: Mapping[str, float]
     ) -> Iterator[Finding]:
         """Benchmarks with failures, where the policy says nothing of coverage: all samples must be answered."""
-        stated = {target.benchmark for number in targets for target in targets[number] if target.score == COVERAGE}
+        stated = {
+            target.benchmark for number, item in enumerate(rules.require) if item.min is not None
+            for target in targets[number] if target.score == COVERAGE
+        }  # fmt: skip
         for name, value in coverage.items():
             if name not in stated and value < 1:
                 reason = 'samples failed; say `{score: "*.coverage", min: …}` if fewer are enough'
@@ -244,9 +285,11 @@ class Gate:
             benchmarks: that a verdict is given on.
         """
         rules = self._settings.gate(policy)
-        sections = {name: self._settings.benchmarks.get(name) for name in sorted(benchmarks)}
+        names = sorted(benchmarks)
+        sections = {name: self._settings.benchmarks.get(name) for name in names}
         asked = {
             "policy": rules.model_dump(),
+            "versions": {name: self._benchmark(name).info.version for name in names},
             "benchmarks": {
                 name: section and section.model_dump(include={"profile", "protocol", "metrics", "split"})
                 for name, section in sections.items()

@@ -49,7 +49,7 @@ def find(connection: sqlite3.Connection, name: str, ref: str) -> int:
     if (match := _NUMBER.fullmatch(ref)) and int(match[1]) in existing:
         return int(match[1])
     known = [*aliases, *(f"v{number}" for number in existing[:5])]
-    raise UnknownVersion(f"{name} version", ref, known, f"`harness checkpoints log {name}` lists them")
+    raise UnknownVersion(name, ref, known, f"`harness checkpoints log {name}` lists them")
 
 
 def version(connection: sqlite3.Connection, name: str, number: int) -> Version:

@@ -158,6 +158,11 @@ def choose_model(text: str, catalog: Catalog, checkpoints: CheckpointStore) -> M
     return ModelChoice(text, name, image, spec)
 
 
+def model_options(text: str) -> dict[str, str]:
+    """The options of a model's whole name, `PLUGIN:REF[,key=value…]`."""
+    return _options(text.partition(":")[2], text)[1]
+
+
 def _options(rest: str, text: str) -> tuple[str, dict[str, str]]:
     """Split `REF,key=value,…`; a comma that no `key=` follows belongs to what stands before it."""
     parts: list[str] = []
@@ -208,17 +213,31 @@ def choose_task(
         raise UnknownName(f"profile of {name!r}", profile, info.profiles)
     if protocol not in info.protocols:
         raise UnknownName(f"protocol of {name!r}", protocol, info.protocols)
-    configured_metrics = section.metrics if section and section.metrics else None
-    wanted = _with_options(metrics, configured_metrics or ()) if metrics else configured_metrics
-    return Task(name, benchmark, source, profile, protocol, choose_metrics(catalog, info.metrics, wanted))
+    chosen = choose_metrics(catalog, info.metrics, section.metrics if section and section.metrics else None)
+    if metrics:
+        chosen = _narrowed(metrics, chosen, catalog, info.metrics)
+    return Task(name, benchmark, source, profile, protocol, chosen)
 
 
-def _with_options(
-    names: Sequence[str], configured: Sequence[str | Mapping[str, Mapping[str, Json]]]
-) -> list[str | Mapping[str, Mapping[str, Json]]]:
-    """The named scores, with the options that the settings give them."""
-    options = {name: told for item in configured if not isinstance(item, str) for name, told in item.items()}
-    return [{name: options[name]} if name in options else name for name in names]
+def _narrowed(
+    names: Sequence[str], configured: Sequence[MetricChoice], catalog: Catalog, defaults: Sequence[str]
+) -> tuple[MetricChoice, ...]:
+    """The metrics that give the named scores: those that are configured, with their options, before others."""
+    wanted: dict[int, list[str]] = {}
+    others: list[str] = []
+    for name in names:
+        givers = [
+            place for place, choice in enumerate(configured) if name in (choice.listing.entry.name, *choice.scores)
+        ]
+        if givers:
+            choice = configured[givers[0]]
+            wanted.setdefault(givers[0], []).extend([name] if name in choice.scores else choice.scores)
+        else:
+            others.append(name)
+    narrowed = tuple(
+        replace(configured[place], scores=tuple(dict.fromkeys(scores)), asked=True) for place, scores in wanted.items()
+    )
+    return narrowed + (choose_metrics(catalog, defaults, others) if others else ())
 
 
 def choose_metrics(

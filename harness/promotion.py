@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.config import Settings
 from harness.errors import GateFailed, Incomplete, UnknownVersion, UsageError
 from harness.gate import Gate
+from harness.plan import model_options
 from harness.protocols import CheckpointStore
 from harness.types import AliasMove, Version
 from harness.verdict import FAIL, PASS, Verdict
@@ -56,7 +57,7 @@ class Promoter:
         if force is not None:
             reason = f"forced: {force}"
         else:
-            verdict = self._evidence(version, self._policy(policy, alias), alias, holder)
+            verdict = self._evidence(version, self._policy(policy, alias))
             reason = f"verdict {verdict.id} of policy {verdict.policy} ({verdict.policy_digest[:12]})"
         return self._move(name, alias, version, holder, reason)
 
@@ -102,11 +103,11 @@ class Promoter:
             "or give --force with a --reason"
         )
 
-    def _evidence(self, version: Version, policy: str, alias: str, holder: Version | None) -> Verdict:
+    def _evidence(self, version: Version, policy: str) -> Verdict:
         """The newest verdict on the version by the policy, if it allows the move."""
         again = f"gate it again: harness gate {version} --policy {policy}"
         kept = [item.verdict for item in self._verdicts.of(version.digest, policy)]
-        found = next((verdict for verdict in kept if verdict.model["image"] == "real"), None)
+        found = next((verdict for verdict in kept if _as_it_is(verdict)), None)
         if found is None:
             raise UsageError(f"there is no verdict of policy {policy!r} on {version}; {again}")
         if found.policy_digest != self._gate.policy_digest(policy, found.runs):
@@ -124,14 +125,18 @@ class Promoter:
             raise UsageError(
                 f"verdict {found.id} compares with {found.asked_baseline}, policy {policy!r} with {baseline}; {again}"
             )
-        if compares and baseline is not None and baseline.partition(",")[0].endswith(f":{alias}"):
-            compared = found.baseline["digest"] if found.baseline else None
-            if compared != (holder.digest if holder else None):
-                now = f"at {holder}" if holder else "not used"
-                raise UsageError(
-                    f"verdict {found.id} does not compare with what holds {alias!r} now, which is {now}; {again}"
-                )
+        judged_against = found.baseline["digest"] if found.baseline else None
+        if compares and judged_against != (now := self._gate.baseline_digest(policy)):
+            raise UsageError(
+                f"verdict {found.id} compares with {judged_against or 'nothing'}, and {baseline} is "
+                f"{now or 'not used'} now; {again}"
+            )
         return found
+
+
+def _as_it_is(verdict: Verdict) -> bool:
+    """Whether the checkpoint was judged as it is: with its pictures, and without options that change its answers."""
+    return verdict.model["image"] == "real" and not model_options(verdict.model["ref"])
 
 
 def holders(moves: Sequence[AliasMove]) -> list[int]:
@@ -143,7 +148,8 @@ def holders(moves: Sequence[AliasMove]) -> list[int]:
     held: list[int] = []
     for move in reversed(moves):
         if move.reason.startswith(ROLLBACK) and move.after in held:
-            del held[held.index(move.after) + 1 :]
+            while held[-1] != move.after:
+                held.pop()
         elif move.after is not None:
             held.append(move.after)
     return held

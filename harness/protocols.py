@@ -156,7 +156,12 @@ class CheckpointStore(Protocol):
         """`ref` is `vN`, an alias, or a folder's path (which starts with `.`, `/` or `~`)."""
 
     def get(self, name: str, ref: str) -> Version:
-        """What is known of a version, its files apart."""
+        """What is known of a version, its files apart.
+
+        Raises:
+            UnknownName: there is no such name.
+            UnknownVersion: the name has no such version or alias; how an alias that is not used yet is told.
+        """
 
     def alias(
         self, name: str, alias: str, ref: str, reason: str = "", expected: int | EllipsisType | None = ...

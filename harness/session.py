@@ -109,7 +109,7 @@ class Session:
 
     @cached_property
     def gate(self) -> Gate:
-        return Gate(self.store, self.comparer, self.catalog, self.settings, self.checkpoints)
+        return Gate(self.store, self.scorer, self.comparer, self.catalog, self.settings, self.checkpoints)
 
     @cached_property
     def verdicts(self) -> VerdictStore:

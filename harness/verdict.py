@@ -77,9 +77,11 @@ class Verdict:
     Attributes:
         verdict: pass, fail, undecided or incomplete.
         policy, policy_digest: its name, and the hash of all that it asks and how.
-        model, baseline: ref, version, digest and image mode; no baseline where none is asked for or there is none yet.
+        model, baseline: ref, version, digest, image mode, plugin and fingerprint; no baseline where none is asked for
+            or there is none yet.
         asked_baseline: the baseline as it was asked for.
         runs, baseline_runs: benchmark -> id.
+        protocols: benchmark -> the scoring rules.
         notes: what was taken for granted, such as a first use without a baseline.
     """
 
@@ -91,6 +93,7 @@ class Verdict:
     asked_baseline: str | None
     runs: Mapping[str, str]
     baseline_runs: Mapping[str, str]
+    protocols: Mapping[str, str]
     findings: Sequence[Finding]
     notes: Sequence[str] = ()
 

@@ -20,6 +20,7 @@ from harness.cli.output import (
     scores_table,
 )
 from harness.cli.progress import Terminal
+from harness.errors import HarnessError
 from harness.session import BATCH, Options, Session, open_session
 from harness.types import Json
 from harness.verdict import Verdict
@@ -65,9 +66,9 @@ def command(
         if choices["data"] is not None and len(set(names)) > 1:
             raise click.UsageError("--data is one benchmark's data; give one --bench with it")
         if policy is not None:
-            session.settings.gate(policy)  # a wrong name is said before the work, not after it
+            refuse_early(session, policy, names, choices["limit"])
         documents = session.evaluate(models, names, Options(**choices), Terminal())  # type: ignore[arg-type]
-        verdicts = [] if policy is None else judge(session, documents, policy)
+        verdicts, errors = ([], []) if policy is None else judge(session, documents, policy)
     for document in documents:
         remarks(document)
     if as_json:
@@ -79,17 +80,37 @@ def command(
             scores_table(documents[0])
         for verdict in verdicts:
             verdict_table(verdict)
-    code = exit_code(documents)
+    if errors:
+        raise errors[0]
     # Coverage is the policy's to judge, and a missing score is one that it may not ask for.
-    click.get_current_context().exit(gate.exit_code(verdicts) if verdicts else code)
+    click.get_current_context().exit(gate.exit_code(verdicts) if verdicts else exit_code(documents))
 
 
-def judge(session: Session, documents: Sequence[Mapping[str, Json]], policy: str) -> list[Verdict]:
-    """The policy's verdict on each model."""
+def refuse_early(session: Session, policy: str, benchmarks: Sequence[str], limit: object) -> None:
+    """What the gate would refuse afterwards is said before the work."""
+    named = {item.score.partition(".")[0] for item in session.settings.gate(policy).require} - {"*"}
+    if limit is not None:
+        raise click.UsageError("a gate judges whole runs: --limit and --gate do not go together")
+    if missing := sorted(named - set(benchmarks)):
+        raise click.UsageError(
+            f"policy {policy!r} names {', '.join(missing)} too; add --bench {' --bench '.join(missing)}"
+        )
+
+
+def judge(
+    session: Session, documents: Sequence[Mapping[str, Json]], policy: str
+) -> tuple[list[Verdict], list[HarnessError]]:
+    """The policy's verdict on each model, and why some could not be judged."""
     runs: dict[str, list[str]] = {}
     for document in documents:
         runs.setdefault(document["model"]["ref"], []).append(document["run"])
-    verdicts = [session.gate.judge(policy, names, None, say) for names in runs.values()]
-    for verdict in verdicts:
-        session.verdicts.keep(verdict)
-    return verdicts
+    verdicts: list[Verdict] = []
+    errors: list[HarnessError] = []
+    for names in runs.values():
+        try:
+            verdicts.append(session.gate.judge(policy, names, None, say))
+        except HarnessError as error:
+            errors.append(error)
+        else:
+            session.verdicts.keep(verdicts[-1])
+    return verdicts, errors

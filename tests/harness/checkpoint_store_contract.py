@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.digests import digest_directory
-from harness.errors import CheckpointError, HarnessError, UnknownName, UsageError
+from harness.errors import CheckpointError, HarnessError, UnknownName, UnknownVersion, UsageError
 from harness.protocols import CheckpointStore
 from harness.types import Version
 
@@ -52,6 +52,21 @@ class CheckpointStoreContract:
         assert str(published[2]) == "net:v2"
         assert numbers(store.versions("net")) == [2, 1, 0]
         assert [version.digest for version in reversed(store.versions("net"))] == [v.digest for v in published]
+
+    def test_an_alias_moves_only_from_where_it_is_expected(self, store: CheckpointStore, make: Make) -> None:
+        for folder in ("a", "b"):
+            store.publish(make(folder), "net")
+        with pytest.raises(UnknownVersion) as unused:
+            store.get("net", "production")
+        assert (unused.value.checkpoint, unused.value.name) == ("net", "production")
+        store.alias("net", "production", "v0", "first", expected=None)
+        for expected in (None, 1):
+            with pytest.raises(CheckpointError):
+                store.alias("net", "production", "v1", "late", expected=expected)
+        assert store.get("net", "production").number == 0
+        store.alias("net", "production", "v1", "next", expected=0)
+        moves = [(move.before, move.after) for move in store.history("net") if move.alias == "production"]
+        assert moves == [(0, 1), (None, 0)]
 
     def test_names_count_apart(self, store: CheckpointStore, make: Make) -> None:
         assert store.publish(make("a"), "net").number == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,8 @@ def test_what_a_gate_refuses_to_judge(cli: Command, publish: Publish, workspace:
     assert code == 2
     assert "a gate judges one model, and these runs are of several:" in error
     code, _, error = gate(cli, good, "--baseline", "acme-book:v9")
-    assert code == 0  # stated: first use
+    assert code == 2
+    assert "unknown acme-book version 'v9'" in error
     code, _, error = gate(cli, good, "--baseline", "acme-parrot:first")
     assert code == 2
     assert "'acme-parrot:first' has no complete run" in error
@@ -230,7 +232,7 @@ def test_what_a_gate_refuses_to_judge(cli: Command, publish: Publish, workspace:
     code, _, error = gate(cli, good)
     assert code == 2
     assert "it is of other data" in error
-    (workspace / "trivia" / "trivia.jsonl").unlink()
+    shutil.rmtree(workspace / "trivia")
     code, verdict, _ = gate(cli, good)
     assert code == 0
     assert "the data of acme-trivia is not on this machine: that the runs are of it was not checked" in verdict["notes"]
@@ -299,7 +301,8 @@ def test_evidence_must_be_of_this_checkpoint_this_policy_and_this_baseline(
     assert cli("promote", "acme-book:v2", "--to", "production").returncode == 0
     stale = cli("promote", "acme-book:v1", "--to", "production")
     assert stale.returncode == 2
-    assert "does not compare with what holds 'production' now, which is at acme-book:v2" in stale.stderr
+    assert "compares with" in stale.stderr
+    assert "and acme-book:production is" in stale.stderr
     gate(cli, "acme-book:v1", "--baseline", "acme-book:v0")
     other = cli("promote", "acme-book:v1", "--to", "production")
     assert other.returncode == 2
@@ -366,6 +369,123 @@ def test_rollbacks_go_further_back_each_time() -> None:
     assert holders(moves[3::-1]) == [1, 2]
     assert holders(moves[::-1]) == [1]
     assert holders([move(1, 7), *moves[::-1]]) == [1, 7]
+    again = [move(None, 1), move(1, 2), move(2, 1), move(1, 3), move(3, 1, "rollback from v3")]
+    assert holders(again[::-1]) == [1, 2, 1]
+
+
+def test_a_misspelt_baseline_is_no_first_use(cli: Command, publish: Publish, workspace: Path) -> None:
+    publish(EVERY_5TH)
+    publish(EVERY_3RD)
+    for ref in ("v0", "v1"):
+        evaluate(cli, ref)
+    gate(cli, "acme-book:v0")
+    assert cli("promote", "acme-book:v0", "--to", "production").returncode == 0
+    assert gate(cli, "acme-book:v1")[0] == 1
+    for wrong in ("acme-book:prodution", "acme-book:v7", "acme-book:staging"):
+        code, _, error = gate(cli, "acme-book:v1", "--baseline", wrong)
+        assert code == 2, wrong
+        assert "unknown acme-book version" in error
+    for wrong, code in (("acme-book:prodution", 2), ("acme-book:v7", 2), ("acme-boot:production", 2)):
+        (workspace / "benchmarks.yaml").write_text(POLICIES.replace("acme-book:production", wrong))
+        assert gate(cli, "acme-book:v1")[0] == code
+
+
+def test_a_verdict_on_other_options_or_without_pictures_is_no_evidence(cli: Command, publish: Publish) -> None:
+    publish(EVERY_5TH)
+    for more in (",luck=7", ",image=none"):
+        evaluate(cli, f"v0{more}")
+        assert gate(cli, f"acme-book:v0{more}")[0] == 0
+    refused = cli("promote", "acme-book:v0", "--to", "production")
+    assert refused.returncode == 2
+    assert "there is no verdict of policy 'production' on acme-book:v0" in refused.stderr
+
+
+def test_scores_are_those_of_the_configured_options(cli: Command, publish: Publish, workspace: Path) -> None:
+    publish(EVERY_5TH)
+    run = evaluate(cli, "v0")
+    for configured in ("{exact: {weight: 0.5}}", "{acme-exact: {weight: 0.5}}"):
+        policy(workspace, "{score: acme-trivia.exact, min: 0.6}")
+        text = (workspace / "benchmarks.yaml").read_text()
+        (workspace / "benchmarks.yaml").write_text(text.replace("metrics: [exact]", f"metrics: [{configured}]"))
+        code, verdict, _ = gate(cli, run)
+        assert code == 1
+        assert verdict["findings"][0]["measured"] == pytest.approx(0.4)
+        assert json.loads(cli("score", run, "--metric", "exact", "--json").stdout)["runs"][0]["scores"]["exact"][
+            "value"
+        ] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    ["{score: acme-trivia.coverage, against: baseline, margin: 0.01}", "{score: acme-trivia.coverage, max: 1}"],
+)
+def test_only_a_floor_says_how_many_failures_are_allowed(
+    cli: Command, publish: Publish, workspace: Path, requirement: str
+) -> None:
+    publish((), range(0, N, 2))
+    run = evaluate(cli, "v0")
+    policy(workspace, "{score: acme-trivia.exact, min: 0.3}", requirement)
+    code, verdict, _ = gate(cli, run)
+    assert (code, verdict["verdict"]) == (3, "incomplete")
+
+
+def test_coverage_is_counted_exactly(cli: Command, publish: Publish, workspace: Path) -> None:
+    publish((), range(28))
+    run = evaluate(cli, "v0")
+    policy(workspace, "{score: acme-trivia.exact, min: 0.3}", "{score: acme-trivia.coverage, min: 0.93}")
+    assert gate(cli, run)[0] == 0
+
+
+def test_runs_of_another_version_of_the_benchmark(
+    cli: Command, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from acme_vlm.benchmark import Trivia
+
+    publish(())
+    run = evaluate(cli, "v0")
+    assert gate(cli, run)[0] == 0
+    monkeypatch.setattr(Trivia, "info", replace(Trivia.info, version="2"))
+    code, _, error = gate(cli, run)
+    assert code == 2
+    assert "it is of version 1 of the benchmark, which is at 2 now; evaluate again" in error
+    stale = cli("promote", "acme-book:v0", "--to", "production")
+    assert stale.returncode == 2
+    assert "has changed since verdict" in stale.stderr
+
+
+def test_data_that_is_there_and_broken_is_not_data_elsewhere(cli: Command, publish: Publish, workspace: Path) -> None:
+    publish(())
+    run = evaluate(cli, "v0")
+    with (workspace / "trivia" / "trivia.jsonl").open("a") as file:
+        file.write("nonsense\n")
+    code, _, error = gate(cli, run)
+    assert code == 2
+    assert "trivia.jsonl:401: not JSON" in error
+
+
+def test_the_gate_refuses_before_the_work(cli: Command, publish: Publish, workspace: Path) -> None:
+    publish(())
+    start = ("eval", "--model", "acme-book:v0", "--bench", "acme-trivia", "--gate", "production")
+    limited = cli(*start, "--limit", "9")
+    assert limited.returncode == 2
+    assert "--limit and --gate do not go together" in limited.stderr
+    policy(workspace, "{score: other.exact, min: 0.3}")
+    other = cli(*start)
+    assert other.returncode == 2
+    assert "policy 'production' names other too; add --bench other" in other.stderr
+    assert "no runs yet" in cli("list", "runs").stderr
+
+
+def test_one_model_that_cannot_be_judged_leaves_the_others(cli: Command, publish: Publish, workspace: Path) -> None:
+    publish(EVERY_5TH)
+    start = ("--bench", "acme-trivia", "--gate", "production", "--json")
+    result = cli("eval", "--model", "acme-book:v0", "--model", "acme-parrot:last", *start)
+    document = json.loads(result.stdout)
+    assert len(document["runs"]) == 2
+    assert [verdict["verdict"] for verdict in document["verdicts"]] == ["pass", "fail"]
+    assert result.returncode == 1
 
 
 def test_evaluating_and_judging_in_one_command(cli: Command, publish: Publish) -> None:

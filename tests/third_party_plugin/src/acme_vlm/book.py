@@ -1,4 +1,4 @@
-"""`acme-book:REF` answers from `answers.json` of a checkpoint of the registry: {"question": "answer"}."""
+"""`acme-book:REF[,luck=N]` answers from `answers.json` of a checkpoint of the registry: {"question": "answer"}."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,11 @@ from harness import CheckpointStore, Failure, Output, Request, Resolved, Usage
 @dataclass(frozen=True)
 class Spec:
     resolved: Resolved
+    luck: str = ""
 
     @property
     def fingerprint(self) -> str:
-        return f"book-1 {self.resolved.digest}"
+        return f"book-1 {self.resolved.digest} {self.luck}"
 
     @property
     def version(self) -> str | None:
@@ -56,4 +57,4 @@ class Loaded:
 
 class Book:
     def resolve(self, ref: str, options: Mapping[str, str], checkpoints: CheckpointStore) -> Spec:
-        return Spec(checkpoints.resolve("acme-book", ref))
+        return Spec(checkpoints.resolve("acme-book", ref), options.get("luck", ""))
