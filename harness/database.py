@@ -88,7 +88,10 @@ class Database:
         if self._process != os.getpid():  # a fork's connections are its parent's
             self._idle, self._process = [], os.getpid()
         with _errors_of(self.path):
-            connection = self._idle.pop() if self._idle else self._open()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._open()
             try:
                 yield connection
             finally:

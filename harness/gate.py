@@ -117,11 +117,18 @@ class Gate:
                 findings.append(finding)
         findings += self._uncovered(rules, targets, coverage)
         return Verdict(
-            overall(findings), policy, self.policy_digest(policy, benchmarks), candidate.model(),
-            base.model() if base.runs else None, baseline or rules.baseline, candidate.ids(), base.ids(),
-            {name: self._scorer.task_of(run, None, ()).protocol for name, run in candidate.runs.items()},
-            tuple(findings), tuple(notes),
-        )  # fmt: skip
+            verdict=overall(findings),
+            policy=policy,
+            policy_digest=self.policy_digest(policy, benchmarks),
+            model=candidate.model(),
+            baseline=base.model() if base.runs else None,
+            asked_baseline=baseline or rules.baseline,
+            runs=candidate.ids(),
+            baseline_runs=base.ids(),
+            findings=tuple(findings),
+            protocols={name: self._scorer.task_of(run, None, ()).protocol for name, run in candidate.runs.items()},
+            notes=tuple(notes),
+        )
 
     def _meant(self, name: str) -> list[Run]:
         return runs_meant(name, self._store, self._catalog, self._checkpoints)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -93,8 +93,8 @@ class Verdict:
     asked_baseline: str | None
     runs: Mapping[str, str]
     baseline_runs: Mapping[str, str]
-    protocols: Mapping[str, str]
     findings: Sequence[Finding]
+    protocols: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     @property

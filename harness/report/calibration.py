@@ -51,7 +51,9 @@ def calibrations(store: RunStore, run: Run, protocol: str, score: str | None) ->
     groups: list[str] = []
     for group, quantities in _quantities(store, run):
         for name, value in quantities.items():
-            spent.setdefault(name, [np.nan] * len(groups)).append(value)
+            if name not in spent:
+                spent[name] = [np.nan] * len(groups)
+            spent[name].append(value)
         groups.append(group)
         for column in spent.values():
             column.extend([np.nan] * (len(groups) - len(column)))
