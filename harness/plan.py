@@ -370,9 +370,10 @@ class DataDigest:
 
     def add(self, sample: Sample, content: bytes) -> None:
         """The next sample, and what `encode_sample` made of it."""
-        if sample.shared is not self._shared:
+        if sample.shared is not self._shared:  # the same mapping as a rule, which is quicker to see than equal ones
+            if sample.shared != self._shared:
+                self._hash.update(encode_shared(sample.shared))
             self._shared = sample.shared
-            self._hash.update(encode_shared(sample.shared))
         self._hash.update(content)
 
     def hexdigest(self) -> str:

@@ -6,10 +6,9 @@ dataclasses and are no work for the garbage collector; `msgspec.structs.replace`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -28,7 +27,29 @@ Json: TypeAlias = Any
 RESULTS = "results"
 """What stands for the model plugin and for the profile of a run whose answers were read from official results files."""
 
-NOTHING: Mapping[str, Json] = MappingProxyType({})
+
+class _Nothing(Mapping[str, Json]):
+    """The mapping of nothing. A read-only view of a dict would be one too, but can't be sent to other processes."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Json:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "NOTHING"  # the name of its only object, which copies are too
+
+
+NOTHING: Mapping[str, Json] = _Nothing()
 
 
 class ImageRef(Protocol):
