@@ -101,7 +101,7 @@ def compare_score(
     if a.per_sample is not None and b.per_sample is not None:
         own_a, own_b = _floats(a.per_sample), _floats(b.per_sample)
         alone = int(np.count_nonzero(np.isfinite(own_a) != np.isfinite(own_b)))
-        notes.append(f"{alone} samples have a value in one run alone and are left out" if alone else "")
+        notes.append(f"{alone} samples have a value in one run alone: each mean is over its own" if alone else "")
         if info.higher_is_better is not None:
             flips = find_flips(own_a, own_b, ids, higher_is_better=info.higher_is_better)
     by: dict[str, dict[str, Difference]] = {}

@@ -83,27 +83,46 @@ def paired_mean(a: FloatArray, b: FloatArray, clusters: IntArray) -> Paired:
     clusters. Where every cluster is one sample and all values are 0 or 1, the p-value is that of McNemar's exact test
     instead (1947; the binomial of the samples that differ); with several samples a cluster that test would be wrong.
 
+    Where some samples have a value on one side alone, as a precision has one of what was claimed, each mean is over
+    its own side's, since those with both may be just those on which the two agree. The means A and B are then ratios
+    of sums, and the error is that of their linear expansion (the delta method: Cochran, 1977, chapter 6): sample i
+    counts as (B - A) + (b_i - B) / p_b - (a_i - A) / p_a, where p is the share of samples with a value on that side,
+    and the term of a missing value is 0. With no value missing that is b_i - a_i.
+
     Args:
-        a, b: [n], NaN where a sample has no value; one without both is left out.
+        a, b: [n], NaN where a sample has no value; one without either is left out.
         clusters: [n] numbers from 0.
     """
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b, clusters = a[both], b[both], clusters[both]
+    either = np.isfinite(a) | np.isfinite(b)
+    a, b, clusters = a[either], b[either], clusters[either]
+    has_a, has_b = np.isfinite(a), np.isfinite(b)
     count = distinct(clusters)
-    if not a.size:
-        return Paired(np.nan, np.nan, np.nan, 0, 0, reason="no sample has a value in both")
-    change = changes(a, b)
-    difference = float(change.mean())
-    known = float(a.mean()), float(b.mean()), difference, a.size, count
+    if not has_a.any() or not has_b.any():
+        return Paired(np.nan, np.nan, np.nan, a.size, count, reason="one of the two has a value of no sample")
+    whole = bool(has_a.all() and has_b.all())
+    mean_a, mean_b = float(a[has_a].mean()), float(b[has_b].mean())
+    change = changes(a, b) if whole else _expanded(a, b, mean_a, mean_b)
+    difference = float(change.mean()) if whole else _change(mean_a, mean_b)
+    known = mean_a, mean_b, difference, a.size, count
     interval = clustered_mean(change, clusters)
     if interval is None:
         return Paired(*known, reason=ONE_CLUSTER)
     alone = float(change.std(ddof=1)) / np.sqrt(a.size)
     test, p_value = CLUSTERED_T, _student_p(difference, interval.stderr, count - 1)
-    if count == a.size and _binary(a) and _binary(b):
+    if whole and count == a.size and _binary(a) and _binary(b):
         test, p_value = MCNEMAR, mcnemar(int((change > 0).sum()), int((change < 0).sum()))
     effect = float((interval.stderr / alone) ** 2) if alone else None
     return Paired(*known, test, interval.stderr, p_value, count - 1, design_effect=effect)
+
+
+def _expanded(a: FloatArray, b: FloatArray, mean_a: float, mean_b: float) -> FloatArray:
+    """[n] what each sample adds to the difference of two means over different samples, to first order."""
+    own_a, own_b = (
+        changes(np.full_like(values, mean), np.where(np.isfinite(values), values, mean)) / np.isfinite(values).mean()
+        for values, mean in ((a, mean_a), (b, mean_b))
+    )
+    expanded: FloatArray = _change(mean_a, mean_b) + own_b - own_a
+    return expanded
 
 
 def paired_bootstrap(

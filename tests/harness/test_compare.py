@@ -251,18 +251,18 @@ def test_a_score_that_fails_is_never_a_result(cli: Command, two: tuple[str, str]
     assert f"acme-trivia: no {metric}: {reason}" in error
 
 
-def test_no_value_in_common_is_no_result(cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_value_in_one_run_is_no_result(cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from acme_vlm.metric import Exact
 
     def where_right(self: object, pairs: Any, protocol: str) -> dict[str, Measured]:
         values = [1.0 if pair.answer in pair.sample.references else np.nan for pair in pairs]
-        return {"exact": of(values)}
+        return {"exact": Measured(0.5, np.array(values))}
 
     monkeypatch.setattr(Exact, "compute", where_right)
-    a, b = answered(cli, trivia, "a.json", third), answered(cli, trivia, "b.json", lambda n: not third(n))
+    a, b = answered(cli, trivia, "a.json", third), answered(cli, trivia, "b.json", lambda n: False)
     code, (found,), _ = compare(cli, a, b)
     assert (code, list(found["scores"])) == (3, ["coverage"])
-    assert found["uncompared"] == {"exact": "no sample has a value in both"}
+    assert found["uncompared"] == {"exact": "one of the two has a value of no sample"}
 
 
 def test_nothing_to_measure_is_no_fault_beside_a_result(cli: Command, two: tuple[str, str]) -> None:
@@ -491,12 +491,20 @@ def test_flips_are_bounded_and_the_largest_come_first() -> None:
     assert flips.better_ids == tuple(str(n) for n in range(99, 99 - FLIPS_SHOWN, -1))
 
 
-def test_samples_with_a_value_in_one_run_alone_are_left_out() -> None:
+def test_each_mean_is_over_its_own_samples() -> None:
     nan = np.nan
     found = compared(of([1, 0, nan, 1, 0, 1]), of([1, 1, 1, nan, 0, 1]))
-    assert (found.paired.n, found.paired.a, found.paired.b) == (4, 0.5, 0.75)
-    assert found.note == "2 samples have a value in one run alone and are left out"
+    assert (found.paired.n, found.paired.a, found.paired.b) == (6, 0.6, 0.8)
+    assert found.note == "2 samples have a value in one run alone: each mean is over its own"
     assert (found.flips.better, found.flips.worse, found.flips.same) == (1, 0, 3)
+
+
+def test_a_precision_differs_by_what_is_claimed() -> None:
+    """Its values are the truth where something was claimed: where both claim it they cannot differ."""
+    nan = np.nan
+    found = compared(of([1, nan, 1, nan, 1, nan]), of([1, 0, 1, 0, 1, nan]))
+    assert (found.paired.a, found.paired.b, found.direction) == (1, 0.6, "worse")
+    assert found.paired.stderr > 0
 
 
 def test_notes_of_both_runs_are_kept_once() -> None:

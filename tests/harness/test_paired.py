@@ -102,22 +102,91 @@ def test_mcnemars_test_is_for_nothing_else(a: list[float], b: list[float], clust
     assert paired_mean(np.array(a), np.array(b), np.array(clusters)).test == CLUSTERED_T
 
 
-def test_clusters_count_among_samples_with_a_value_in_both() -> None:
+def test_clusters_count_among_samples_with_a_value() -> None:
     """Where only one question of each picture has a value, nothing is clustered."""
     nan = math.nan
     found = paired_mean(
-        np.array([0.0, nan, 1, 1, nan, 0]), np.array([1.0, 0, 1, nan, nan, 1]), np.array([0, 0, 1, 1, 2, 2])
+        np.array([0.0, nan, 1, nan, nan, 0]), np.array([1.0, nan, 1, nan, nan, 1]), np.array([0, 0, 1, 1, 2, 2])
     )
     assert (found.n, found.clusters, found.test) == (3, 3, MCNEMAR)
     assert (found.a, found.b, found.difference) == pytest.approx((1 / 3, 1, 2 / 3))
 
 
-def test_nothing_in_common() -> None:
-    found = paired_mean(np.array([math.nan, 1.0]), np.array([1.0, math.nan]), np.array([0, 1]))
-    assert (found.n, found.p_value, found.interval()) == (0, None, None)
-    assert found.reason == "no sample has a value in both"
-    empty = np.array([])
-    assert paired_mean(empty, empty, empty.astype(int)).p_value is None
+def test_means_over_different_samples_by_hand() -> None:
+    """A precision: B says yes to two more of the six, and is wrong there."""
+    nan = math.nan
+    found = paired_mean(
+        np.array([1.0, 1, nan, nan, 1, 0]), np.array([1.0, 1, 0, 0, 1, 0]), np.array([0, 0, 1, 1, 2, 2])
+    )
+    assert (found.a, found.b, found.difference) == pytest.approx((3 / 4, 1 / 2, -1 / 4))
+    assert (found.n, found.clusters, found.test) == (6, 3, CLUSTERED_T)
+    # Beside the difference: (b - 1/2) / 1 - (a - 3/4) / (4/6), which adds up to 1/4, -1 and 3/4 in the three.
+    assert found.stderr == pytest.approx(math.sqrt(3 / 2 * (1 / 16 + 1 + 9 / 16)) / 6)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_the_error_of_means_over_different_samples_is_the_bootstraps_of_ratios(missing: float) -> None:
+    generator = np.random.default_rng(7)
+    a, b, codes = right_or_wrong(generator, 400, gain=0.05)
+    a[generator.random(a.size) < missing], b[generator.random(b.size) < 2 * missing] = math.nan, math.nan
+    known = [np.stack([np.nan_to_num(array), np.isfinite(array)], axis=1).astype(float) for array in (a, b)]
+    resampled, exact = paired_bootstrap((known[0], ratio), (known[1], ratio), codes), paired_mean(a, b, codes)
+    assert exact.difference == pytest.approx(resampled.difference)
+    assert exact.stderr == pytest.approx(resampled.stderr, rel=0.05)
+    assert exact.interval() == pytest.approx(resampled.interval(), abs=0.3 * resampled.stderr)
+
+
+@given(st.lists(st.tuples(st.floats(-10, 10), st.integers(0, 4)), min_size=4, max_size=30), st.data())
+def test_values_missing_in_both_change_nothing(values: list[tuple[float, int]], data: st.DataObject) -> None:
+    a, codes = np.array([value for value, _ in values]), np.array([code for _, code in values])
+    b = np.array(data.draw(st.lists(st.floats(-10, 10), min_size=a.size, max_size=a.size)))
+    kept = np.array(data.draw(st.lists(st.booleans(), min_size=a.size, max_size=a.size)))
+    holed = paired_mean(np.where(kept, a, math.nan), np.where(kept, b, math.nan), codes)
+    dense = paired_mean(a[kept], b[kept], codes[kept])
+    assert repr(holed) == repr(dense)
+
+
+def claims(generator: np.random.Generator, clusters: int, eagerness: float = 0.0) -> Answers:
+    """What two models claim of 1 to 9 objects a picture: 1 where it is so, 0 where not, NaN where none is claimed.
+
+    Both are equally precise; B claims more, and less of it is so, with `eagerness`.
+    """
+    codes = np.repeat(np.arange(clusters), generator.integers(1, 10, clusters))
+    so = np.where(generator.random(codes.size) < 0.5, 1.0, 0.0)
+    seen = 2 * so - 1 + generator.normal(0, 0.6, clusters)[codes]
+    noise, other = generator.normal(size=(2, codes.size))
+    of_b = seen + eagerness + np.where(generator.random(codes.size) < 0.5, noise, other)
+    return np.where(seen + noise > 0, so, math.nan), np.where(of_b > 0, so, math.nan), codes
+
+
+@pytest.mark.parametrize("clusters", [20, 80])
+def test_equal_precisions_are_found_to_differ_in_one_case_of_twenty(clusters: int) -> None:
+    generator = np.random.default_rng(13)
+    found = [paired_mean(*claims(generator, clusters)).p_value <= 0.05 for _ in range(3_000)]
+    assert 0.04 <= np.mean(found) <= 0.06
+
+
+def test_intervals_of_unequal_precisions_cover_the_truth() -> None:
+    generator = np.random.default_rng(14)
+    truth = paired_mean(*claims(generator, 200_000, 0.8))
+    assert truth.difference < -0.08
+    assert truth.stderr < 0.001
+    covered = 0
+    for _ in range(2_000):
+        low, high = paired_mean(*claims(generator, 80, 0.8)).interval()
+        covered += low <= truth.difference <= high
+    assert 0.935 <= covered / 2_000 <= 0.965
+
+
+def test_a_side_without_a_value() -> None:
+    nan = math.nan
+    for a, b in (([nan, nan], [1.0, nan]), ([nan, nan], [nan, nan]), ([], [])):
+        found = paired_mean(np.array(a), np.array(b), np.arange(len(a)))
+        assert (found.p_value, found.interval()) == (None, None)
+        assert math.isnan(found.difference)
+        assert found.reason == "one of the two has a value of no sample"
+    apart = paired_mean(np.array([nan, 1.0]), np.array([0.0, nan]), np.array([0, 1]))
+    assert (apart.n, apart.a, apart.b, apart.difference) == (2, 1, 0, -1)
 
 
 @pytest.mark.parametrize("clusters", [[0, 1, 2, 3], [0, 0, 1, 1]])
