@@ -103,6 +103,8 @@ def _decode(content: bytes, type: type[T], place: Path | str, wanted: str = "JSO
         if whole != content:
             return _decode(whole, type, place, wanted)
         raise DataError(f"{place}{position}: not {wanted} ({error}); download or export it again") from error
+    except RecursionError as error:
+        raise DataError(f"{place}: lists or objects lie too deep in each other; download or export it again") from error
 
 
 def _replaced(escape: re.Match[bytes]) -> bytes:
@@ -134,14 +136,23 @@ def explain(problem: str, record: Any) -> str:
     place = at.strip("`").removeprefix("$").removeprefix(".")
     missing = re.fullmatch(r"Object missing required field `(.+)`", what)
     if missing:
-        document = msgspec.json.decode(record) if isinstance(record, bytes) else record
-        field, there = missing[1], sorted(_at(document, place))
-        guesses = near(field, there)
-        hint = f"did you mean {guesses[0]!r}?" if guesses else f"it has: {', '.join(there) or 'none'}"
-        what = f"no field {field!r} ({hint})"
+        what = f"no field {missing[1]!r}{_hint(missing[1], record, place)}"
+    elif what in ("Integer value out of range", "Number out of range"):
+        what = "a number of too many digits; download or export it again"
     else:
         what = what[0].lower() + what[1:]
     return f"{place}: {what}" if place else what
+
+
+def _hint(field: str, record: Any, place: str) -> str:
+    """What a missing field is called there; nothing where the record cannot be read apart from its type."""
+    try:
+        document = msgspec.json.decode(record) if isinstance(record, bytes) else record
+    except msgspec.DecodeError:
+        return ""
+    there = sorted(_at(document, place))
+    guesses = near(field, there)
+    return f" (did you mean {guesses[0]!r}?)" if guesses else f" (it has: {', '.join(there) or 'none'})"
 
 
 def _matches(root: Path, pattern: str) -> list[Path]:
@@ -163,7 +174,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _position(content: bytes) -> str:
-    """`:line:column` of the first byte that is no JSON; the standard library's parser counts lines."""
+    """`:line:column` of the first byte that is no JSON, if any; the standard library's parser counts lines."""
     try:
         json.loads(content)
     except json.JSONDecodeError as error:
@@ -171,6 +182,8 @@ def _position(content: bytes) -> str:
     except UnicodeDecodeError as error:
         lines = content.count(b"\n", 0, error.start)
         return f":{lines + 1}"
+    except (ValueError, RecursionError):  # JSON, but with a number of too many digits, or too deep
+        return ""
     return ""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from harness import DataError, DataSource
+from plugins.benchmarks import official
+from plugins.benchmarks.vqa import Result
 from plugins.benchmarks.vqav2 import vqav2
 
 Write = Callable[[str, Any], Path]
@@ -54,6 +56,38 @@ def test_malformed_answers_are_named_by_record(vqa_folder: Path, write: Write) -
     rows = [{"question_id": 42001, "answers": [{"answer": "a"}, {"answr": "b"}]}]
     path = write("v2_mscoco_val2014_annotations.json", {"annotations": rows})
     assert message(vqa_folder) == f"{path}: annotations[0].answers[1]: no field 'answer' (did you mean 'answr'?)"
+
+
+DEEP = "[" * 5_000 + "]" * 5_000
+LONG = "9" * 5_000
+TOO_DEEP = "lists or objects lie too deep in each other; download or export it again"
+TOO_LONG = "a number of too many digits; download or export it again"
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (f'{{"question_id": 1, "answer": "x", "more": {DEEP}}}', TOO_DEEP),
+        (f'{{"answer": "x", "more": {DEEP}}}', TOO_DEEP),
+        (f'{{"question_id": {LONG}, "answer": "x"}}', f"question_id: {TOO_LONG}"),
+        (f'{{"question_id": 1, "answer": {LONG}}}', f"answer: {TOO_LONG}"),
+        (f'{{"answer": "x", "more": {LONG}}}', "no field 'question_id'"),
+        (f'{{"question_id": 1, "answer": {DEEP}}}', "answer: expected `str`, got `array`"),
+        (f'{{"question_id": 1, "answer": "x", "more": {LONG}, 5}}', "not JSON"),
+    ],
+    ids=["deep", "deep-missing", "long-id", "long-answer", "long-missing", "deep-answer", "long-broken"],
+)
+@pytest.mark.parametrize("form", ["[{}]", "{}"])
+def test_records_that_are_too_deep_and_numbers_that_are_too_long(
+    tmp_path: Path, record: str, problem: str, form: str
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(form.format(record))
+    with pytest.raises(DataError) as caught:
+        list(official.records([path], Result))
+    assert str(caught.value).startswith(str(path) if form == "[{}]" else f"{path}:1")
+    assert problem in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 def test_text_that_is_not_utf_8(vqa_folder: Path) -> None:
