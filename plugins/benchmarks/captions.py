@@ -20,6 +20,9 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
     }
 )
 
+ALONE: Mapping[str, Json] = {}
+"""What samples share that share nothing."""
+
 
 class Picture(msgspec.Struct, gc=False):
     id: int
@@ -105,12 +108,12 @@ class Captions(Prompted):
             facts: dict[str, Json] = {"domain": picture.domain}
             if known is not None:
                 facts["objects"] = known.of(str(picture.id), captions)
-            yield _sample(str(picture.id), FileImage(images / name), captions, facts, known.shared if known else {})
+            yield _sample(str(picture.id), FileImage(images / name), captions, facts, known.shared if known else ALONE)
 
     def _rows(self, table: hub.Table) -> Iterator[Sample]:
         for number, row in table.rows(self.row):
             image_id = self.image_of_row(str(row.image_id))
-            yield _sample(image_id, table.image(number), row.captions, {"domain": row.domain}, {})
+            yield _sample(image_id, table.image(number), row.captions, {"domain": row.domain}, ALONE)
 
 
 def gathered(path: Path) -> Iterator[tuple[Picture, list[str]]]:

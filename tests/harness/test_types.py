@@ -31,7 +31,6 @@ OUTPUT = Output("yes", Usage(1, 2, 3, 4, 0.5, 6), Trace({"relevance": [[0.5]]}, 
         Prediction(3, "q", OUTPUT),
         Prediction(3, "q", Failure("busy", "no device")),
     ],
-    ids=repr,
 )
 def test_structs_can_be_copied_and_sent_to_other_processes(item: Any, through: Callable[[Any], Any]) -> None:
     there = through(item)

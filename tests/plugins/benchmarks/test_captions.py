@@ -28,6 +28,8 @@ def test_captions_are_gathered_in_the_images_order(tmp_path: Path, write: Write)
     assert first.images == (FileImage(tmp_path / "images" / "0a.jpg"),)
     assert first.facts == {"domain": "near-domain"}
     assert (second.id, second.references, second.facts) == ("2", ("B.", "B again."), {})
+    assert first.shared is second.shared
+    assert not first.shared
     request = nocaps().request(first, "llava")
     assert request.prompt == "Provide a one-sentence caption for the provided image."
     assert request.generation.max_new_tokens == 64
