@@ -165,7 +165,10 @@ class RunStore:
             return {position for (position,) in connection.execute(query, (run.key,))}
 
     def add(self, run: Run, predictions: Sequence[Prediction], seconds: float) -> None:
-        """Commit one batch's predictions, and the time that they took; scores made without them are void."""
+        """Commit one batch's predictions, and the time that they took.
+
+        An answer that is there stays, with its time and trace. Where anything changes, the run's scores are void.
+        """
         answers: list[tuple[Json, ...]] = []
         timings, traces = [], []
         for item in predictions:
@@ -186,7 +189,7 @@ class RunStore:
                 traces.append((run.key, item.position, zlib.compress(msgspec.json.encode(result.trace))))
         with self._database.transaction() as connection:
             # A failure never takes the place of an answer that is there: answers are dear, and a device may be busy.
-            connection.executemany(
+            changed = connection.executemany(
                 "INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (run, position) DO UPDATE SET"
                 " text = excluded.text, prompt_tokens = excluded.prompt_tokens,"
@@ -194,11 +197,12 @@ class RunStore:
                 " generated_tokens = excluded.generated_tokens, failure = excluded.failure, message = excluded.message"
                 " WHERE predictions.failure IS NOT NULL",
                 answers,
-            )
-            connection.executemany("INSERT OR REPLACE INTO timings VALUES (?, ?, ?, ?)", timings)
-            connection.executemany("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", traces)
+            ).rowcount
+            connection.executemany("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?)", timings)
+            connection.executemany("INSERT OR IGNORE INTO traces VALUES (?, ?, ?)", traces)
             connection.execute("UPDATE runs SET seconds = seconds + ? WHERE key = ?", (seconds, run.key))
-            connection.execute("DELETE FROM scores WHERE run = ?", (run.key,))
+            if changed > 0:
+                connection.execute("DELETE FROM scores WHERE run = ?", (run.key,))
 
     def finish(self, run: Run) -> Run:
         """Mark a run complete."""

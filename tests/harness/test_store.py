@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 from harness.database import Database
 from harness.plan import choose_model, choose_task, encode_sample, make_plan
 from harness.schema import BLOCK, MIGRATIONS
+from harness.scoring import Scored
 from harness.session import Session
-from harness.store import RunStore
-from harness.types import DataSource, Failure, Output, Prediction, Sample, Trace
+from harness.store import Run, RunStore
+from harness.types import DataSource, Failure, Output, Prediction, Sample, Score, Trace, Usage
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RunStore]:
+    database = Database(tmp_path)
+    yield RunStore(database)
+    database.close()
+
+
+def begin(store: RunStore, data: str = "d", n: int = 2) -> Run:
+    samples = [Sample(f"q{number}", (), "", (), "g") for number in range(n)]
+    run = store.begin({"data_digest": data}, {}, n, benchmark="b", model="m", version=None, digest=None)
+    store.keep_samples(run, [(sample, encode_sample(sample)) for sample in samples])
+    return run
+
+
+def outputs(*seconds: float) -> Sequence[Prediction]:
+    trace = Trace(scalars={"words": 1.0})
+    return [
+        Prediction(number, f"q{number}", Output("a", Usage(seconds=spent), trace))
+        for number, spent in enumerate(seconds)
+    ]
+
+
+def test_scores_are_void_only_where_an_answer_changed(store: RunStore) -> None:
+    """Another process that began on the same batch commits it once more, after the first has scored the run."""
+    run = begin(store)
+    store.add(run, [*outputs(1.0), Prediction(1, "q1", Failure("busy", ""))], 1)
+    scored = Scored({"exact": Score(1.0, 1, 1)}, {}, {}, ())
+    store.keep_scores(run, "rules", scored, "digest")
+    store.add(run, outputs(5.0), 5)
+    assert list(store.scored(run, "rules").scores) == ["exact"]
+    (_, first), _ = store.predictions(run)
+    assert isinstance(first.result, Output)
+    assert first.result.usage.seconds == 1.0, "the time is that of the answer that stays"
+    store.add(run, outputs(5.0, 5.0), 5)
+    assert not store.scored(run, "rules").scores
+    _, (_, second) = store.predictions(run)
+    assert isinstance(second.result, Output)
+    assert (second.result.usage.seconds, second.result.trace) == (5.0, Trace(scalars={"words": 1.0}))
 
 
 def test_a_failure_never_replaces_an_answer(trivia: Path, with_third_party: None) -> None:
