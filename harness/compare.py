@@ -9,7 +9,7 @@ from itertools import compress
 
 import numpy as np
 
-from harness.difference import Difference, compare_score, find_flips
+from harness.difference import Difference, compare_score, find_flips, settled
 from harness.errors import Incomplete
 from harness.host import say
 from harness.paired import holm, paired_mean
@@ -169,7 +169,8 @@ class _Shared:
         ids, clusters: [n] of them.
         kept_a, kept_b: of all that each run answered, whether the other did too.
         part: which part of the benchmark they are; empty for all of it.
-        coverage: how the runs differ in what they answered.
+        same: whether both runs are of one model, as far as answers depend on it.
+        coverage: how the runs differ in what they answered. It is counted: where it is the same, it is so for certain.
     """
 
     ids: Sequence[str]
@@ -177,6 +178,7 @@ class _Shared:
     kept_a: Sequence[bool]
     kept_b: Sequence[bool]
     part: str
+    same: bool
     coverage: Difference
 
     @classmethod
@@ -199,13 +201,14 @@ class _Shared:
             part = f"only {len(kept)} of {len(ids)} samples were answered by both"
         share_a, share_b = np.array(answered, np.float64).T
         coverage = Difference(
-            paired_mean(share_a, share_b, cluster_codes(groups)),
+            settled(paired_mean(share_a, share_b, cluster_codes(groups))),
             higher_is_better=True,
             flips=find_flips(share_a, share_b, ids, higher_is_better=True),
         )
         kept_a = [by_b for by_a, by_b in answered if by_a]
         kept_b = [by_a for by_a, by_b in answered if by_b]
-        return cls(kept, cluster_codes(compress(groups, both)), kept_a, kept_b, part, coverage)
+        same = a.identity["model"] == b.identity["model"]
+        return cls(kept, cluster_codes(compress(groups, both)), kept_a, kept_b, part, same, coverage)
 
     def measured(
         self, choice: MetricChoice, wanted: Sequence[str], answers: tuple[_Answers, _Answers], protocol: str
@@ -219,7 +222,7 @@ class _Shared:
             if name in b.measured:
                 both = a.measured[name], b.measured[name]
                 try:
-                    item = compare_score(*both, a.info[name], self.ids, self.clusters, self.part)
+                    item = compare_score(*both, a.info[name], self.ids, self.clusters, part=self.part, same=self.same)
                 except Exception as error:  # noqa: BLE001 - `reduce` is the metric's own
                     missing[name] = say(error)
                     continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -88,13 +88,21 @@ class Difference:
 
 
 def compare_score(
-    a: Measured, b: Measured, info: MetricInfo, ids: Sequence[str], clusters: IntArray, part: str = ""
+    a: Measured,
+    b: Measured,
+    info: MetricInfo,
+    ids: Sequence[str],
+    clusters: IntArray,
+    *,
+    part: str = "",
+    same: bool = False,
 ) -> Difference:
     """A score that was measured in two runs over the same samples.
 
     Args:
         ids, clusters: [n] of the samples.
         part: which part of the benchmark they are; put on a score that this makes incomparable with published ones.
+        same: whether both runs are of one model, so that no difference found is no difference.
     """
     notes = [a.incomparable, b.incomparable, f"not comparable: {part}" if part and info.corpus else ""]
     flips = None
@@ -110,13 +118,18 @@ def compare_score(
             agreed = [x if x == y else None for x, y in zip(a.labels[breakdown], b.labels[breakdown], strict=True)]
             parts = {key: _paired(a, b, clusters, rows) for key, rows in rows_by_key(agreed).items()}
             by[breakdown] = {
-                key: Difference(found, info.higher_is_better)
+                key: Difference(settled(found) if same else found, info.higher_is_better)
                 for key, found in parts.items()
                 if math.isfinite(found.difference)
             }
     whole = _paired(a, b, clusters)
     note = "; ".join(filter(None, dict.fromkeys(notes)))
-    return Difference(whole, info.higher_is_better, flips=flips, note=note, by=by)
+    return Difference(settled(whole) if same else whole, info.higher_is_better, flips=flips, note=note, by=by)
+
+
+def settled(found: Paired) -> Paired:
+    """A difference of which it is known that it is none where none is seen in any sample."""
+    return replace(found, reach=0.0) if found.difference == 0 else found
 
 
 def find_flips(a: FloatArray, b: FloatArray, ids: Sequence[str], *, higher_is_better: bool) -> Flips:

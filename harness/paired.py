@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.stats import CONFIDENCE, FloatArray, IntArray, clustered_mean, distinct, jackknife, resampled_sums
+from harness.stats import (
+    CONFIDENCE,
+    FloatArray,
+    IntArray,
+    clustered_mean,
+    distinct,
+    jackknife,
+    resampled_sums,
+    unseen,
+    varies,
+)
 
 RESAMPLES = 2_000
 """Of a paired bootstrap: enough for p-values of a few thousandths, which a correction for several tests asks for."""
@@ -40,6 +50,8 @@ class Paired:
         resampled: [r] the difference in resamples of the clusters, in order; only of a bootstrap.
         design_effect: how many times the variance is what it would be if all samples were independent; only of means.
         reason: why there is no test.
+        reach: how large a difference could be: 1 between fractions, which values between 0 and 1 are taken for, else as
+            large as the largest value; 0 where it is certain that there is none.
     """
 
     a: float
@@ -54,6 +66,7 @@ class Paired:
     resampled: FloatArray | None = None
     design_effect: float | None = None
     reason: str = ""
+    reach: float = 1.0
 
     def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
         """The two-sided confidence interval of the difference; its one bound holds with (1 + confidence) / 2.
@@ -62,9 +75,17 @@ class Paired:
         few clusters: at Φ(-√(G/(G-1)) t) instead of (1 - confidence) / 2, for G clusters and t's quantile on G-1
         degrees of freedom. Where no resample lies so far out, by t and the bootstrap's standard error. None where
         there is no test.
+
+        Where no cluster differs from the others, that is not certainty: those that do, and by `reach` either way, may
+        be as many as `unseen` says.
         """
         if self.stderr is None:
             return None
+        if self.stderr == 0:
+            share, reach = unseen(self.clusters, confidence), max(self.reach, abs(self.difference))
+            return self.difference - share * (reach + self.difference), self.difference + share * (
+                reach - self.difference
+            )
         from scipy.special import ndtr, stdtrit
 
         t = float(stdtrit(self.degrees, (1 + confidence) / 2))
@@ -107,12 +128,12 @@ def paired_mean(a: FloatArray, b: FloatArray, clusters: IntArray) -> Paired:
     interval = clustered_mean(change, clusters)
     if interval is None:
         return Paired(*known, reason=ONE_CLUSTER)
-    alone = float(change.std(ddof=1)) / np.sqrt(a.size)
-    test, p_value = CLUSTERED_T, _student_p(difference, interval.stderr, count - 1)
+    alone, reach = float(change.std(ddof=1)) / np.sqrt(a.size), _reach(a[has_a], b[has_b])
+    test, p_value = CLUSTERED_T, _student_p(difference, interval.stderr, count - 1, count, reach)
     if whole and count == a.size and _binary(a) and _binary(b):
         test, p_value = MCNEMAR, mcnemar(int((change > 0).sum()), int((change < 0).sum()))
-    effect = float((interval.stderr / alone) ** 2) if alone else None
-    return Paired(*known, test, interval.stderr, p_value, count - 1, design_effect=effect)
+    effect = float((interval.stderr / alone) ** 2) if varies(alone, change) else None
+    return Paired(*known, test, interval.stderr, p_value, count - 1, design_effect=effect, reach=reach)
 
 
 def _expanded(a: FloatArray, b: FloatArray, mean_a: float, mean_b: float) -> FloatArray:
@@ -164,11 +185,15 @@ def paired_bootstrap(
     change = np.sort(changes(scores_a[both], scores_b[both]))
     if change.size < 2:
         return Paired(*known, reason="hardly a resample of the groups has a score")
-    stderr = float(change.std(ddof=1)) * _widening(count)
-    p_value = _percentile_p(change, count)
-    if change[0] > 0 or change[-1] < 0:
-        p_value = min(p_value, _student_p(known[2], stderr, count - 1))
-    return Paired(*known, BOOTSTRAP, stderr, p_value, count - 1, change)
+    stderr, reach = float(change.std(ddof=1)) * _widening(count), _reach(np.array(values))
+    if not varies(stderr, change):
+        stderr = 0.0
+    by_t, p_value = _student_p(known[2], stderr, count - 1, count, reach), _percentile_p(change, count)
+    if stderr == 0:
+        p_value = by_t
+    elif change[0] > 0 or change[-1] < 0:
+        p_value = min(p_value, by_t)
+    return Paired(*known, BOOTSTRAP, stderr, p_value, count - 1, change, reach=reach)
 
 
 def paired_jackknife(values: tuple[float, float], a: FloatArray, b: FloatArray, *, n: int, clusters: int) -> Paired:
@@ -183,8 +208,9 @@ def paired_jackknife(values: tuple[float, float], a: FloatArray, b: FloatArray, 
     interval = jackknife(known[2], changes(a, b))
     if interval is None:
         return Paired(*known, reason=ONE_CLUSTER if a.size < 2 else "it has no score without one of its parts")
-    p_value = _student_p(known[2], interval.stderr, a.size - 1)
-    return Paired(*known, JACKKNIFE, interval.stderr, p_value, a.size - 1)
+    reach = _reach(np.array(values))
+    p_value = _student_p(known[2], interval.stderr, a.size - 1, clusters, reach)
+    return Paired(*known, JACKKNIFE, interval.stderr, p_value, a.size - 1, reach=reach)
 
 
 def changes(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -218,10 +244,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in result]
 
 
-def _student_p(difference: float, stderr: float, degrees: int) -> float:
-    """Two-sided. Without any spread the difference is certain: 1 where it is none, else 0."""
+def _student_p(difference: float, stderr: float, degrees: int, clusters: int, reach: float) -> float:
+    """Two-sided.
+
+    Where no cluster differs from the others, 1 less the confidence at which `Paired.interval` would just reach 0; of
+    fractions that went from 0 to 1, say, that is the sign test's 2 / 2^G.
+    """
     if stderr == 0:
-        return float(difference == 0)
+        reach = max(reach, abs(difference))
+        return min(1.0, 2 * (reach / (reach + abs(difference))) ** clusters) if difference else 1.0
     from scipy.special import stdtr
 
     return 2 * float(stdtr(degrees, -abs(difference) / stderr))
@@ -237,6 +268,12 @@ def _percentile_p(change: FloatArray, clusters: int) -> float:
 def _widening(clusters: int) -> float:
     """How much narrower resamples of G clusters spread than new clusters would: √(G/(G-1))."""
     return float(np.sqrt(clusters / (clusters - 1)))
+
+
+def _reach(*values: FloatArray) -> float:
+    """How large a difference between values of that kind could be."""
+    known = np.concatenate(values)
+    return 1.0 if known.min() >= 0 and known.max() <= 1 else float(np.abs(known).max())
 
 
 def _binary(values: FloatArray) -> bool:

@@ -44,6 +44,16 @@ class Scored:
     unscored: Mapping[str, str]
     inapplicable: tuple[str, ...]
 
+    def only(self, names: Iterable[str]) -> Scored:
+        """What it has of these names, in their order."""
+        wanted = list(names)
+        return Scored(
+            {name: self.scores[name] for name in wanted if name in self.scores},
+            {name: self.per_sample[name] for name in wanted if name in self.per_sample},
+            {name: self.unscored[name] for name in wanted if name in self.unscored},
+            tuple(name for name in wanted if name in self.inapplicable),
+        )
+
 
 def score(
     pairs: Iterable[Pair],
@@ -137,13 +147,12 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, HarnessError) else say(error)
 
 
-def metrics_digest(metrics: Iterable[MetricChoice]) -> str:
-    """What scores depend on beside the predictions and the protocol: metrics, their versions, options and files."""
-    chosen = [
-        (choice.listing.entry.target, choice.listing.plugin.origin, choice.scores, choice.options,
-         getattr(choice.listing.load(**choice.options), "fingerprint", ""))
-        for choice in metrics
-    ]  # fmt: skip
+def metric_digest(choice: MetricChoice) -> str:
+    """What a metric's scores depend on beside the predictions and the protocol: its version, options and files."""
+    chosen = (
+        choice.listing.entry.target, choice.listing.plugin.origin, choice.options,
+        getattr(choice.listing.load(**choice.options), "fingerprint", ""),
+    )  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(chosen, order="sorted")).hexdigest()
 
 
@@ -222,7 +231,9 @@ class _Uncertainty:
             if value is None:
                 value = float(measured.reduce(np.asarray(measured.statistics, np.float64)[rows].sum(axis=0)))
             sums = self._resampled(measured.statistics, part, rows)
-            interval = None if sums is None else percentile_interval(measured.reduce(sums))
+            interval = (
+                sums if sums is None else percentile_interval(measured.reduce(sums), distinct(self._clusters[rows]))
+            )
         elif measured.per_sample is not None:
             values = np.asarray(measured.per_sample, dtype=np.float64)
             rows = rows[np.isfinite(values[rows])]

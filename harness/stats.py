@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -16,6 +17,8 @@ CONFIDENCE = 0.95
 RESAMPLES = 1_000
 EXPANDED = 300
 """Degrees of freedom from which on Student's t is expanded around the normal distribution."""
+_ROUNDING = 1e-12
+"""A spread of that share of the values is what rounding leaves of none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,18 @@ def clustered_mean(values: FloatArray, clusters: IntArray, confidence: float = C
         clusters: [n] numbers from 0.
 
     Returns:
-        None where there are fewer than two clusters, which say nothing about their spread.
+        None where there are fewer than two clusters, which say nothing about their spread; where all are alike, what
+        `alike` says.
     """
     count = distinct(clusters)
     if count < 2:
         return None
-    mean = values.mean()
+    mean = float(values.mean())
     totals = np.bincount(clusters, weights=values - mean)
     stderr = float(np.sqrt(count / (count - 1) * np.square(totals).sum()) / values.size)
-    return _around(float(mean), stderr, count - 1, confidence)
+    if varies(stderr, values):
+        return _around(mean, stderr, count - 1, confidence)
+    return alike(mean, count, confidence)
 
 
 def resampled_sums(
@@ -99,34 +105,68 @@ def clustered_bootstrap(
         None where there are fewer than two clusters.
     """
     sums = resampled_sums(statistics, clusters, seed=seed, resamples=resamples)
-    return None if sums is None else percentile_interval(reduce(sums), confidence)
+    return None if sums is None else percentile_interval(reduce(sums), distinct(clusters), confidence)
 
 
-def percentile_interval(scores: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
-    """The interval between the percentiles of a score's [r] resamples.
+def percentile_interval(scores: FloatArray, clusters: int, confidence: float = CONFIDENCE) -> Interval | None:
+    """The interval between the percentiles of a score's [r] resamples; where all are alike, what `alike` says.
 
     Resamples without a score (NaN), such as a ratio to nothing, are left out; None where fewer
     than two are left.
+
+    Args:
+        clusters: how many were resampled.
     """
     scores = scores[np.isfinite(scores)]
     if scores.size < 2:
         return None
+    stderr = float(scores.std(ddof=1))
+    if not varies(stderr, scores):
+        return alike(float(scores.mean()), clusters, confidence)
     tail = (1 - confidence) / 2
     low, high = np.quantile(scores, [tail, 1 - tail])
-    return Interval(float(scores.std(ddof=1)), float(low), float(high))
+    return Interval(stderr, float(low), float(high))
 
 
 def jackknife(value: float, replicates: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
     """The interval of any smooth score, from its [b] values without each of b disjoint parts of about equal size.
 
     The variance is (b-1)/b Σ_j (θ_j - mean θ)²: the delete-a-group jackknife (Shao and Tu, 1995, section 2.3), with
-    Student's t on b-1 degrees of freedom. None where there are fewer than two parts.
+    Student's t on b-1 degrees of freedom; where all are alike, what `alike` says of so many clusters. None where there
+    are fewer than two parts.
     """
     parts = replicates.size
     if parts < 2 or not np.isfinite(replicates).all():
         return None
     stderr = float(np.sqrt((parts - 1) / parts * np.square(replicates - replicates.mean()).sum()))
+    if not varies(stderr, replicates):
+        return alike(value, parts, confidence)
     return _around(value, stderr, parts - 1, confidence)
+
+
+def alike(value: float, clusters: int, confidence: float = CONFIDENCE) -> Interval:
+    """The interval of a score of G clusters that are all alike: no spread seen is not no spread.
+
+    Others may be anywhere between 0 and 1, if the score is a fraction, as one between 0 and 1 is taken to be; else as
+    far off as it is from 0. There are no more of them than `unseen` says, so that of a score of 1 this is Clopper and
+    Pearson's (1934) interval.
+    """
+    share = unseen(clusters, confidence)
+    below, above = (value, 1 - value) if 0 <= value <= 1 else (abs(value), abs(value))
+    return Interval(0.0, value - share * below, value + share * above)
+
+
+def unseen(clusters: int, confidence: float = CONFIDENCE) -> float:
+    """The largest share that clusters of another kind may have where none is among G.
+
+    1 - (α/2)^(1/G) for a confidence of 1 - α: exact, and of one side of a two-sided interval; about 3.7 / G at 95%.
+    """
+    return -math.expm1(math.log((1 - confidence) / 2) / clusters)
+
+
+def varies(stderr: float, values: FloatArray) -> bool:
+    """Whether a standard error is more than rounding makes of [n] values that are all alike."""
+    return stderr > _ROUNDING * float(np.abs(values).max(initial=0))
 
 
 def distinct(clusters: IntArray) -> int:

@@ -177,6 +177,29 @@ def test_equal_runs(cli: Command, two: tuple[str, str]) -> None:
     assert found["scores"]["exact"]["flips"]["same"] == 40
 
 
+def test_what_is_equal_of_different_models_may_differ_on_other_samples(cli: Command, trivia: Path) -> None:
+    a = answered(cli, trivia, "a.json", third)
+    rows = questions(trivia)
+    said = [{"id": row["id"], "said": row["answers"][0] if third(n) else "!"} for n, row in enumerate(rows)]
+    (trivia.parent / "b.json").write_text(json.dumps(said))
+    b = json.loads(cli("score", "--bench", "acme-trivia", "--results", "b.json", "--json").stdout)["runs"][0]["run"]
+    code, (found,), _ = compare(cli, a, b)
+    exact, coverage = found["scores"]["exact"], found["scores"]["coverage"]
+    assert code == 0
+    assert (exact["difference"], exact["p_value"], exact["direction"]) == (0, 1, "equal")
+    assert (exact["low"], exact["high"]) == pytest.approx((-(1 - 0.025**0.1), 1 - 0.025**0.1))
+    # All were answered by both, which is counted.
+    assert (coverage["low"], coverage["high"]) == (0, 0)
+
+
+def test_equal_answers_of_one_model_are_equal(cli: Command, trivia: Path) -> None:
+    runs = evaluated(cli, "acme-parrot:last"), evaluated(cli, "acme-parrot:last", "--batch", "4")
+    assert runs[0] != runs[1]
+    _, (found,), _ = compare(cli, *runs)
+    scores = found["scores"]["exact"], *found["scores"]["exact"]["by"]["topic"].values()
+    assert [(score["low"], score["high"]) for score in scores] == [(0, 0)] * 3
+
+
 def test_one_cluster_is_no_test(cli: Command, trivia: Path) -> None:
     rows = [{**row, "group": "g"} for row in questions(trivia)]
     (trivia / "trivia.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -466,7 +489,7 @@ BETTER = MetricInfo("fraction", higher_is_better=True)
 
 
 def compared(a: Measured, b: Measured, info: MetricInfo = BETTER, part: str = "") -> Any:
-    return compare_score(a, b, info, IDS, CLUSTERS, part)
+    return compare_score(a, b, info, IDS, CLUSTERS, part=part)
 
 
 def of(values: Sequence[float], **more: Any) -> Measured:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,16 +192,20 @@ def test_a_side_without_a_value() -> None:
 
 @pytest.mark.parametrize("clusters", [[0, 1, 2, 3], [0, 0, 1, 1]])
 @pytest.mark.parametrize("values", [[0.0, 1, 1, 0], [0.25, 1.5, 2.0, 0.1]])
-def test_equal_runs_do_not_differ(values: list[float], clusters: list[int]) -> None:
+def test_equal_runs_do_not_differ_but_others_may(values: list[float], clusters: list[int]) -> None:
     array, codes = np.array(values), np.array(clusters)
     statistics = np.stack([array, np.ones(4)], axis=1)
-    for found in (
-        paired_mean(array, array, codes),
-        paired_bootstrap((statistics, ratio), (statistics, ratio), codes),
-        paired_jackknife((1.0, 1.0), array, array, n=4, clusters=2),
+    count = len(set(clusters))
+    # None of so many clusters differs: of as many or more that differ in truth in a larger share, 1 in 200 shows none.
+    bound = 1 - 0.005 ** (1 / count)
+    for found, reach in (
+        (paired_mean(array, array, codes), max(1, *values)),
+        (paired_bootstrap((statistics, ratio), (statistics, ratio), codes), 1),
+        (paired_jackknife((1.0, 1.0), array, array, n=4, clusters=count), 1),
     ):
         assert (found.difference, found.stderr, found.p_value) == (0, 0, 1)
-        assert found.interval(0.99) == (0, 0)
+        assert found.interval(0.99) == pytest.approx((-reach * bound, reach * bound))
+        assert replace(found, reach=0.0).interval(0.99) == (0, 0)
 
 
 def test_what_rounding_makes_of_equal_values_is_no_difference() -> None:
@@ -214,10 +219,32 @@ def test_what_rounding_makes_of_equal_values_is_no_difference() -> None:
     assert small == pytest.approx([1e-8, 1e-9, -1e-8], rel=1e-6)
 
 
-def test_a_difference_that_never_varies_is_certain() -> None:
-    found = paired_mean(np.full(6, 100.0), np.full(6, 25.0), np.array([0, 0, 1, 1, 2, 2]))
-    assert (found.difference, found.stderr, found.p_value) == (-75, 0, 0)
-    assert found.interval() == (-75, -75)
+@pytest.mark.parametrize("count", [2, 3, 10, 400])
+def test_clusters_that_all_went_one_way_are_the_sign_test(count: int) -> None:
+    zeros, ones, codes = np.zeros(3 * count), np.ones(3 * count), np.arange(3 * count) % count
+    oracle = scipy_stats.binomtest(count, count)
+    for a, b, sign in ((zeros, ones, 1), (ones, zeros, -1)):
+        for found in (paired_mean(a, b, codes), paired_bootstrap(*means(a, b), codes)):
+            assert (found.difference, found.stderr) == (sign, 0)
+            assert found.p_value == pytest.approx(oracle.pvalue)
+            # A share θ of clusters gains and the others lose: the difference is θ - (1 - θ).
+            low, high = sorted(sign * np.array(found.interval(0.9)))
+            assert low == pytest.approx(2 * oracle.proportion_ci(0.9, "exact").low - 1, abs=1e-9)
+            assert high == 1
+
+
+@pytest.mark.parametrize(("count", "small"), [(5, True), (300, False)])
+def test_a_difference_that_never_varies_is_as_sure_as_its_clusters_are_many(count: int, small: bool) -> None:
+    found = paired_mean(np.full(2 * count, 0.1), np.full(2 * count, 0.4), np.arange(2 * count) // 2)
+    assert found.difference == pytest.approx(0.3)
+    assert (found.stderr, found.design_effect) == (0, None)
+    assert (found.p_value > 0.05) == small
+    for confidence, touches in ((1 - found.p_value - 1e-6, False), (1 - found.p_value + 1e-6, True)):
+        if 0 < confidence < 1:
+            low, high = found.interval(confidence)
+            assert (low <= 0 <= high) == touches
+    large = paired_mean(np.full(6, 100.0), np.full(6, 25.0), np.array([0, 0, 1, 1, 2, 2]))
+    assert large.interval()[0] == pytest.approx(-75 - (1 - 0.025 ** (1 / 3)) * 25)
 
 
 def test_one_cluster_is_no_test() -> None:

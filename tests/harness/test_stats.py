@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import stdtrit
+from scipy.stats import binomtest
 
 from harness.stats import (
     cluster_codes,
@@ -102,10 +103,40 @@ def test_a_jackknife_needs_parts_that_have_a_score() -> None:
 
 
 def test_resamples_without_a_score_are_left_out() -> None:
-    interval = percentile_interval(np.array([1.0, np.nan, 2.0, 3.0]))
+    interval = percentile_interval(np.array([1.0, np.nan, 2.0, 3.0]), 9)
     assert interval is not None
     assert interval.stderr == 1
-    assert percentile_interval(np.array([1.0, np.nan])) is None
+    assert percentile_interval(np.array([1.0, np.nan]), 9) is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 400])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_no_spread_seen_is_clopper_and_pearsons_interval(count: int, value: float) -> None:
+    codes = np.arange(3 * count) % count
+    values = np.full(codes.size, value)
+    statistics = np.stack([values, np.ones_like(values)], axis=1)
+    oracle = binomtest(round(value) * count, count).proportion_ci(0.9, "exact")
+    for interval in (
+        clustered_mean(values, codes, 0.9),
+        clustered_bootstrap(statistics, lambda sums: sums[..., 0] / sums[..., 1], codes, confidence=0.9),
+        jackknife(value, np.full(count, value), 0.9),
+    ):
+        assert interval is not None
+        assert interval.stderr == 0
+        assert (interval.low, interval.high) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
+
+
+@given(st.floats(-10, 10), st.integers(2, 50), st.integers(1, 4))
+def test_no_spread_seen_bounds_any_value(value: float, count: int, size: int) -> None:
+    codes = np.repeat(np.arange(count), size)
+    interval = clustered_mean(np.full(codes.size, value), codes)
+    assert interval is not None
+    assert interval.stderr == 0
+    assert interval.low <= value + 1e-12
+    assert interval.high >= value - 1e-12
+    share = 1 - 0.025 ** (1 / count)
+    wide = 1 if 0 <= value <= 1 else 2 * abs(value)
+    assert interval.high - interval.low == pytest.approx(share * wide, abs=1e-12)
 
 
 def test_a_bootstrap_draws_whole_clusters() -> None:
