@@ -25,6 +25,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
+SHOWN = 12
+"""Of the names that are known, so many are listed where none is near."""
+
 
 class HarnessError(Exception):
     """An error with a message for the user: the thing, the place and the next step."""
@@ -53,7 +56,7 @@ class UnknownName(UsageError):
         if self.suggestions:
             tail = f"did you mean {' or '.join(map(repr, self.suggestions))}?"
         elif known:
-            tail = f"known: {', '.join(known)}"
+            tail = f"known: {', '.join(known[:SHOWN])}" + (", …" if len(known) > SHOWN else "")
         else:
             tail = "there is none"
         super().__init__(f"unknown {kind} {name!r} ({tail})" + (f"; {hint}" if hint else ""))

@@ -51,24 +51,37 @@ class Listing:
     entry: Entry
     plugin: Plugin
 
+    @property
+    def place(self) -> str:
+        """What it is and where it comes from, as an error message names it."""
+        return f"{self.kind} {self.entry.name!r} of plugin {self.plugin.name!r} ({self.plugin.origin})"
+
+    def factory(self) -> Any:
+        """The entry's target, imported.
+
+        Raises:
+            MissingExtra: an optional dependency is not installed.
+            PluginError: the target cannot be imported.
+        """
+        module_name, _, attribute = self.entry.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module_name), attribute)
+        except ModuleNotFoundError as error:
+            if self.entry.extra and error.name and not module_name.startswith(error.name):
+                raise MissingExtra(f"{self.place} needs {error.name!r}: pip install '{self.entry.extra}'") from error
+            raise PluginError(f"{self.place}: cannot import {self.entry.target} ({error})") from error
+        except Exception as error:
+            raise PluginError(f"{self.place}: cannot import {self.entry.target} ({say(error)})") from error
+
     def load(self, **options: Any) -> Any:
-        """The entry's object: its target imported and called with the options.
+        """The entry's object: its target called with the options.
 
         Raises:
             MissingExtra: an optional dependency is not installed.
             PluginError: the target cannot be imported or called.
             UsageError: the options are not those of the target.
         """
-        place = f"{self.kind} {self.entry.name!r} of plugin {self.plugin.name!r} ({self.plugin.origin})"
-        module_name, _, attribute = self.entry.target.partition(":")
-        try:
-            factory = getattr(importlib.import_module(module_name), attribute)
-        except ModuleNotFoundError as error:
-            if self.entry.extra and error.name and not module_name.startswith(error.name):
-                raise MissingExtra(f"{place} needs {error.name!r}: pip install '{self.entry.extra}'") from error
-            raise PluginError(f"{place}: cannot import {self.entry.target} ({error})") from error
-        except Exception as error:
-            raise PluginError(f"{place}: cannot import {self.entry.target} ({say(error)})") from error
+        factory, place = self.factory(), self.place
         try:
             inspect.signature(factory).bind(**options)
         except TypeError as error:

@@ -9,7 +9,7 @@ import click
 
 from harness.cli.output import config_option, emit_json, json_option, remarks, scores_table
 from harness.cli.plain import plain
-from harness.errors import UnknownName
+from harness.errors import UnknownName, UsageError
 from harness.host import Listing
 from harness.protocols import Benchmark, Metric
 from harness.report.document import run_document
@@ -26,18 +26,24 @@ KINDS = ("model", "benchmark", "metric", "checkpoint store", "engine", "tracker"
 def command(name: str, config: Path | None, as_json: bool) -> None:
     """Describe NAME: whatever the catalog has under it, or a run by its id."""
     with open_session(config=config) as session:
-        found = {kind: session.catalog.find(kind, name) for kind in KINDS if _has(session, kind, name)}
+        found = [(kind, session.catalog.find(kind, name)) for kind in KINDS if _has(session, kind, name)]
+        # The name of a score means the metrics that give it, and METRIC:REF the metric.
+        found = found or [
+            ("metric", listing)
+            for listing in session.catalog.all("metric").values()
+            if name in listing.entry.provides or name.startswith(f"{listing.entry.name}:")
+        ]
         if not found:
             _describe_run(session, name, as_json)
             return
-        documents = [_describe(session, kind, listing) for kind, listing in found.items()]
+        documents = [_describe(session, kind, listing) for kind, listing in found]
     if as_json:
         emit_json(documents)
         return
     for document in documents:
         for key, value in document.items():
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            click.echo(f"{key + ':':<15}{plain(text)}")
+            click.echo(f"{key + ':':<15}{plain(text).replace(chr(10), chr(10) + ' ' * 15)}")
 
 
 def _has(session: Session, kind: str, name: str) -> bool:
@@ -65,7 +71,12 @@ def _describe(session: Session, kind: str, listing: Listing) -> dict[str, Json]:
             "data": str(configured) if configured else "not configured",
         }
     elif kind == "metric":
-        metric: Metric = listing.load()
+        factory = listing.factory()
+        document["documentation"] = inspect.getdoc(factory) or ""
+        try:
+            metric: Metric = listing.load()
+        except UsageError:  # one that is told what to be, as METRIC:REF
+            return document
         directions = {True: "higher is better", False: "lower is better", None: "neither direction is better"}
         document["scores"] = [
             f"{name} ({info.unit}, {directions[info.higher_is_better]}"

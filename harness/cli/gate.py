@@ -10,8 +10,7 @@ import msgspec
 
 from harness.cli.output import config_option, emit_json, json_option, say, table
 from harness.errors import StoreError
-from harness.report.text import number
-from harness.report.verdict import bounds, junit, markdown, named
+from harness.report.verdict import bounds, figure, junit, markdown, named
 from harness.session import open_session
 from harness.verdict import FAIL, PASS, Verdict
 
@@ -60,7 +59,7 @@ def command(
 
 def verdict_table(verdict: Verdict) -> None:
     """Each requirement with what was measured; then the verdict."""
-    rows = [(item.score, number(item.measured), bounds(item), item.needed, item.status) for item in verdict.findings]
+    rows = [(item.score, figure(item), bounds(item), item.needed, item.status) for item in verdict.findings]
     against = f" against {named(verdict.baseline)}" if verdict.baseline else ""
     table(("requirement", "measured", "interval", "needed", "verdict"), rows, numbers=("measured", "interval"),
           title=f"{verdict.policy}: {named(verdict.model)}{against}")  # fmt: skip

@@ -50,14 +50,16 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    style = {"title_justify": "left", "title_style": "bold", "header_style": "dim"}
-    drawn = Table(box=box.SIMPLE_HEAD, title=plain(title) or None, padding=0, pad_edge=False, **style)  # type: ignore[arg-type]
+    console = Console(highlight=False)
+    if title:
+        console.print(Text(plain(title), style="bold"))  # apart from the table, which may be narrower
+    drawn = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="dim")
     for column in columns:
         right = column in numbers
         drawn.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
-    Console(highlight=False).print(drawn)
+    console.print(drawn)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -73,8 +75,8 @@ def results_table(documents: Sequence[Mapping[str, Json]]) -> None:
         runs = [document for document in documents if document["benchmark"]["name"] == name]
         figure = next((next(iter(run["scores"])) for run in runs if run["scores"]), None)
         limit = "" if runs[0]["limit"] is None else f", the first {runs[0]['limit']} samples"
-        rows = [_result(run, figure, width) for run in runs]
-        table(columns, rows, numbers=columns[1:], title=f"{name}.{figure or 'unscored'}{limit}")
+        title = f"{name}.{figure or 'unscored'} ({runs[0]['benchmark']['protocol']}{limit})"
+        table(columns, [_result(run, figure, width) for run in runs], numbers=columns[1:], title=title)
 
 
 def _result(run: Mapping[str, Json], figure: str | None, width: int) -> Sequence[str]:
@@ -99,8 +101,15 @@ def scores_table(document: Mapping[str, Json]) -> None:
     ]
     rows += [(name, "–", "–", "–", "–", "–") for name in document["unscored"]]
     columns = ("score", "value", "std. error", "95% interval", "n", "clusters")
-    title = f"{document['model']['ref']} on {document['benchmark']['name']} (run {document['run']})"
+    benchmark = document["benchmark"]
+    answered = round(document["coverage"] * document["n"])
+    title = (
+        f"{document['model']['ref']} on {benchmark['name']}, run {document['run']}\n"
+        f"protocol {benchmark['protocol']}, {answered:,} of {document['n']:,} samples answered"
+    )
     table(columns, rows, numbers=columns[1:], title=title)
+    if not rows and document["inapplicable"]:
+        say(f"there was nothing to measure for {', '.join(document['inapplicable'])}")
 
 
 def _interval(score: Mapping[str, Json]) -> str:

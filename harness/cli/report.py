@@ -13,6 +13,7 @@ import msgspec
 from harness.cli.output import config_option, say
 from harness.cli.progress import EVERY, Terminal
 from harness.errors import StoreError
+from harness.pairing import runs_meant
 from harness.plan import Task
 from harness.report.browser import make_browser
 from harness.report.comment import render_markdown
@@ -50,11 +51,12 @@ def command(
 ) -> None:  # fmt: skip
     """Write a report of one or more stored runs: one HTML page that needs no network, Markdown, or JSON.
 
-    RUN is a run's id or its beginning, as `harness list runs` shows it. Runs on the same data are put side by side.
+    RUN is a run's id or its beginning, as `harness list runs` shows it, or a model, whose newest complete run of each
+    benchmark is meant. Runs on the same data are put side by side.
     """
     kind = kind or _kind(out)
     with open_session(config=config) as session:
-        chosen = [_scored(session, session.store.get(run), protocol) for run in runs]
+        chosen = [_scored(session, run, protocol) for name in runs for run in _newest(session, name)]
         reporter = Reporter(
             session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source, say
         )  # fmt: skip
@@ -77,6 +79,15 @@ def _kind(out: Path | None) -> str:
     """The format that the file's name says."""
     ending = "" if out is None else out.suffix.lstrip(".").lower()
     return next((kind for kind, endings in FORMATS.items() if ending in endings), "html")
+
+
+def _newest(session: Session, name: str) -> list[Run]:
+    """The run, or the newest of a model on each benchmark; whole ones before limited ones."""
+    found: dict[str, Run] = {}
+    meant = runs_meant(name, session.store, session.catalog, session.checkpoints)
+    for run in sorted(meant, key=lambda run: run.identity["limit"] is not None):
+        found.setdefault(run.benchmark, run)
+    return list(found.values())
 
 
 def _scored(session: Session, run: Run, protocol: str | None) -> Run:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from xml.etree import ElementTree
 
 from harness.report.markdown import escape, table
-from harness.report.text import DASH, number, visible
+from harness.report.text import DASH, number, signed, visible
 from harness.verdict import FAIL, INCOMPLETE, PASS, SKIPPED, UNDECIDED, Finding, Verdict
 
 ELEMENTS: Mapping[str, str] = {FAIL: "failure", UNDECIDED: "error", INCOMPLETE: "error", SKIPPED: "skipped"}
@@ -42,7 +42,7 @@ def markdown(verdict: Verdict) -> str:
     """A headline, a table and the notes."""
     against = f" against {escape(str(verdict.baseline['ref']))}" if verdict.baseline else ""
     rows = [
-        (MARKS[item.status] + " " + item.status, f"{escape(item.score)}", number(item.measured),
+        (MARKS[item.status] + " " + item.status, f"{escape(item.score)}", figure(item),
          bounds(item), escape(item.needed), escape(item.reason))
         for item in verdict.findings
     ]  # fmt: skip
@@ -56,8 +56,16 @@ def markdown(verdict: Verdict) -> str:
 
 
 def named(model: Mapping[str, object]) -> str:
-    """A model's reference with its version, where it has one."""
-    return " ".join(str(part) for part in (model["ref"], model["version"]) if part)
+    """A model's reference with its version, where it has one that the reference does not tell."""
+    ref, version = str(model["ref"]), model["version"]
+    return f"{ref} ({version})" if version and f":{version}" not in ref else ref
+
+
+def figure(item: Finding) -> str:
+    """What was measured: a score, or of a comparison the difference with its sign, or the ratio."""
+    if item.baseline is None or item.measured is None:
+        return number(item.measured)
+    return f"Δ {signed(item.measured)}" if item.low is not None or item.measured <= 0 else f"× {number(item.measured)}"
 
 
 def bounds(item: Finding) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from harness import StoreError
 from training.microworld import WorldSummary, build
 
 
@@ -33,7 +34,10 @@ def synth(out: Path, images: int, evaluation_images: int | None, seed: int, as_j
             bar.length = total
             bar.update(done - bar.pos)
 
-        summary = build(out, images, evaluation_images, seed, progress)
+        try:
+            summary = build(out, images, evaluation_images, seed, progress)
+        except OSError as error:
+            raise StoreError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(summary, enc_hook=str), indent=2))
     else:
