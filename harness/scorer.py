@@ -10,9 +10,9 @@ from pathlib import Path
 from harness.config import Settings
 from harness.errors import PluginError
 from harness.host import Catalog, say
-from harness.plan import Task, choose_task
+from harness.plan import MetricChoice, Task, choose_task
 from harness.report.document import run_document
-from harness.scoring import metrics_digest, score, unmet_needs
+from harness.scoring import Scored, metric_digest, score, unmet_needs
 from harness.store import COMPLETE, Run, RunStore
 from harness.types import RESULTS, DataSource, Json, Output, Pair, Sample
 
@@ -50,13 +50,13 @@ class Scorer:
     def rescore(
         self, run: Run, protocol: str | None, metrics: Sequence[str], remark: Callable[[str], None]
     ) -> dict[str, Json]:
-        """Score a stored run anew; needs neither its model nor its data.
+        """Score a stored run anew; needs neither its model nor its data. Scores that aren't asked for stay stored.
 
         Raises:
             UnknownName: there is no such run, or its benchmark knows no such protocol or metric.
         """
-        task = self.task_of(run, protocol, metrics)
-        return self._score(run, *self.able(task, remark))
+        task, unmet = self.able(self.task_of(run, protocol, metrics), remark)
+        return run_document(self._store, run, task.protocol, self._score(run, task, unmet))
 
     def task_of(self, run: Run, protocol: str | None, metrics: Sequence[str]) -> Task:
         """A run's benchmark as it is scored: by the arguments, else as configured. Its data is not needed.
@@ -84,26 +84,40 @@ class Scorer:
     def document(
         self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Callable[[], Iterable[Pair]] | None = None
     ) -> dict[str, Json]:
-        """The stored scores where they are all there, else new ones."""
-        stored = self._store.scored(run, task.protocol)
-        wanted = {name for choice in task.metrics for name in choice.scores}
-        same = self._store.made_by(run, task.protocol) == metrics_digest(task.metrics)
-        if run.status == COMPLETE and same and wanted <= {*stored.scores, *stored.inapplicable}:
-            return run_document(self._store, run, task.protocol)
-        return self._score(run, task, unmet, pairs() if pairs else None)
+        """The scores that the task wants: the stored ones where they are there, else new ones.
 
-    def _score(
-        self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Iterable[Pair] | None = None
-    ) -> dict[str, Json]:
-        """Score the run's stored answers, or `pairs` where they are at hand already."""
+        Args:
+            pairs: gives the answered samples, where they are at hand already.
+        """
+        made_by, stored = self._store.made_by(run, task.protocol), self._store.scored(run, task.protocol)
+        current = {name: made_by.get(name) for name in (*stored.scores, *stored.inapplicable)}
+        lacking = [
+            choice
+            for choice in task.metrics
+            if run.status != COMPLETE or {current.get(name) for name in choice.scores} != {metric_digest(choice)}
+        ]
+        if lacking:
+            new = self._score(run, replace(task, metrics=tuple(lacking)), unmet, pairs() if pairs else None)
+            old = stored.only(set(current).difference(_names(lacking)))
+            nothing = (*old.inapplicable, *new.inapplicable)
+            stored = Scored({**old.scores, **new.scores}, {}, new.unscored, nothing)
+        return run_document(self._store, run, task.protocol, stored.only(_names(task.metrics)))
+
+    def _score(self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Iterable[Pair] | None = None) -> Scored:
+        """Score the run's stored answers, or `pairs` where they are at hand already, and store the scores.
+
+        What is given back is what was made now: another process may take it from the workspace at any time.
+        """
         limit, failures = run.identity["limit"], sum(count for count, _ in self._store.failures(run).values())
         part = f"only the first {limit} samples were evaluated" if limit is not None else ""
         if not part and failures:
             part = f"only {run.n - failures} of {run.n} samples were answered"
         chosen = StoredPairs(self._store, run, task) if pairs is None else pairs
-        scored = score(chosen, task.metrics, task.protocol, unmet=unmet, part=part)
-        self._store.keep_scores(run, task.protocol, scored, metrics_digest(task.metrics))
-        return run_document(self._store, run, task.protocol)
+        made_by = {name: metric_digest(choice) for choice in task.metrics for name in choice.scores}
+        known = {name: reason for name, reason in unmet.items() if name in made_by}
+        scored = score(chosen, task.metrics, task.protocol, unmet=known, part=part)
+        configured = _names(self.task_of(run, task.protocol, ()).metrics)
+        return self._store.keep_scores(run, task.protocol, scored, made_by, configured).only(made_by)
 
     def sample_scores(self, run: Run, protocol: str) -> Iterator[dict[str, Json]]:
         """The answered samples of a scored run: id, answer, and their own values of the scores that have such."""
@@ -137,3 +151,8 @@ class StoredPairs:
         except Exception as error:
             where = f"benchmark {self.task.name!r} could not parse the answer to sample {sample.id!r}"
             raise PluginError(f"{where}: {say(error)}") from error
+
+
+def _names(metrics: Iterable[MetricChoice]) -> list[str]:
+    """The scores that are wanted of metrics, in their order."""
+    return [name for choice in metrics for name in choice.scores]

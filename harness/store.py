@@ -257,40 +257,50 @@ class RunStore:
             ).fetchone()
         return Spent(**dict(row), device_seconds=seconds)
 
-    def made_by(self, run: Run, protocol: str) -> str | None:
-        """The digest of the metrics that gave the stored scores; None where there are none."""
-        query = "SELECT DISTINCT metrics FROM scores WHERE run = ? AND protocol = ?"
+    def made_by(self, run: Run, protocol: str) -> dict[str, str]:
+        """Stored score -> the digest of the metric that gave it, or that had nothing to measure."""
+        query = "SELECT name, metrics FROM scores WHERE run = ? AND protocol = ? AND reason IS NULL"
         with self._database.reading() as connection:
-            found = connection.execute(query, (run.key, protocol)).fetchone()
-        return None if found is None else str(found[0])
+            return dict(connection.execute(query, (run.key, protocol)).fetchall())
 
-    def keep_scores(self, run: Run, protocol: str, scored: Scored, metrics: str) -> None:
-        """Replace the run's scores under a protocol by those that metrics of that digest gave."""
+    def keep_scores(
+        self, run: Run, protocol: str, scored: Scored, made_by: Mapping[str, str], order: Sequence[str] = ()
+    ) -> Scored:
+        """Store scores of a run under a protocol; those of other names stay.
+
+        Args:
+            made_by: score -> the digest of its metric.
+            order: which come first; then those that are there already, then new ones.
+
+        Returns:
+            All that is stored now, as `scored` gives it.
+        """
         rows: list[tuple[Json, ...]] = [
-            (run.key, protocol, name, place, _json(item), None, _bytes(scored.per_sample.get(name)))
-            for place, (name, item) in enumerate(scored.scores.items())
+            (name, _json(item), None, _bytes(scored.per_sample.get(name))) for name, item in scored.scores.items()
         ]
-        rows += [(run.key, protocol, name, len(rows), None, reason, None) for name, reason in scored.unscored.items()]
-        rows += [(run.key, protocol, name, len(rows), None, None, None) for name in scored.inapplicable]
+        rows += [(name, None, reason, None) for name, reason in scored.unscored.items()]
+        rows += [(name, None, None, None) for name in scored.inapplicable]
+        of_run = "FROM scores WHERE run = ? AND protocol = ?"
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM scores WHERE run = ? AND protocol = ?", (run.key, protocol))
+            there = connection.execute(f"SELECT name {of_run} ORDER BY place", (run.key, protocol)).fetchall()
             connection.executemany(
-                "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [(*row, metrics) for row in rows]
+                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
+                [(run.key, protocol, *row, made_by[row[0]]) for row in rows],
             )
+            # The first place is the main figure's, which must have a value.
+            ranks = dict.fromkeys([*order, *(name for (name,) in there), *(row[0] for row in rows)])
+            found = dict(connection.execute(f"SELECT name, score IS NULL {of_run}", (run.key, protocol)).fetchall())
+            names = sorted((name for name in ranks if name in found), key=found.__getitem__)
+            connection.executemany(
+                "UPDATE scores SET place = ? WHERE run = ? AND protocol = ? AND name = ?",
+                [(place, run.key, protocol, name) for place, name in enumerate(names)],
+            )
+            return _scored(connection, run, protocol)
 
     def scored(self, run: Run, protocol: str) -> Scored:
         """The run's scores under a protocol; without the values of single samples."""
         with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT name, score, reason FROM scores WHERE run = ? AND protocol = ? ORDER BY place, name",
-                (run.key, protocol),
-            ).fetchall()
-        return Scored(
-            {name: msgspec.json.decode(text, type=Score) for name, text, _ in rows if text is not None},
-            {},
-            {name: reason for name, text, reason in rows if reason is not None},
-            tuple(name for name, text, reason in rows if text is None and reason is None),
-        )
+            return _scored(connection, run, protocol)
 
     def per_sample(self, run: Run, protocol: str) -> dict[str, FloatArray]:
         """Score -> [n] its value at each answered sample in order, NaN where it has none; scores that have them."""
@@ -353,6 +363,18 @@ class _Samples:
             (content,) = self._connection.execute(query, (self._data, block)).fetchone()
             self._block, self._chunk = block, msgspec.json.decode(content)
         return decode_sample(self._chunk[place], self._shared)
+
+
+def _scored(connection: Connection, run: Run, protocol: str) -> Scored:
+    rows = connection.execute(
+        "SELECT name, score, reason FROM scores WHERE run = ? AND protocol = ? ORDER BY place", (run.key, protocol)
+    ).fetchall()
+    return Scored(
+        {name: msgspec.json.decode(text, type=Score) for name, text, _ in rows if text is not None},
+        {},
+        {name: reason for name, text, reason in rows if reason is not None},
+        tuple(name for name, text, reason in rows if text is None and reason is None),
+    )
 
 
 def _trace(stored: bytes) -> Trace:

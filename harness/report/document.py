@@ -6,17 +6,20 @@ from collections.abc import Mapping
 
 import msgspec
 
+from harness.scoring import Scored
 from harness.store import Run, RunStore
 from harness.types import Json, Score
 
 
-def run_document(store: RunStore, run: Run, protocol: str) -> dict[str, Json]:
-    """The run with its scores under a protocol. Accuracies are fractions; other scores keep their own scale.
+def run_document(store: RunStore, run: Run, protocol: str, scored: Scored | None = None) -> dict[str, Json]:
+    """The run with its scores under a protocol, all that are stored where none are given.
+
+    Accuracies are fractions; other scores keep their own scale.
 
     The model's and the data's names are those of `run`: the same weights and samples may have been named otherwise
     when they were first evaluated.
     """
-    scored = store.scored(run, protocol)
+    scored = scored or store.scored(run, protocol)
     failures = store.failures(run)
     answered = store.asked(run) - sum(count for count, _ in failures.values())
     identity = run.identity

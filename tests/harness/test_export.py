@@ -100,7 +100,7 @@ def stored(
         run = store.finish(run)
         values = {name: np.array(column, np.float64) for name, column in scores.items()}
         made = {name: Score(0.5, len(column), len(column)) for name, column in scores.items()}
-        store.keep_scores(run, "rules", Scored(made, values, {}, ()), "digest")
+        store.keep_scores(run, "rules", Scored(made, values, {}, ()), dict.fromkeys(made, "digest"))
         yield store, run
 
 
@@ -880,7 +880,8 @@ def test_what_a_run_shows_is_text(tmp_path: Path) -> None:
         with store._database.transaction() as connection:
             connection.execute("UPDATE runs SET model = ?", (f"m:{name}",))
         store.keep_scores(
-            run, "rules", Scored({name: Score(0.5, 1, 1, note=name)}, {}, {"other": name}, ()), "digest"
+            run, "rules", Scored({name: Score(0.5, 1, 1, note=name)}, {}, {"other": name}, ()),
+            {name: "digest", "other": "digest"},
         )  # fmt: skip
         loaded = load_run(run.id, home=str(tmp_path))
     html = loaded._repr_html_()

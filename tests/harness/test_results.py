@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests_support import Command
+from tests_support import Command, write_settings
 
-from harness.session import Session
+from harness.database import Database
+from harness.session import Options, Session, open_session
+from harness.store import Run, RunStore
 
 
 def questions(trivia: Path) -> list[dict[str, Any]]:
@@ -142,6 +145,79 @@ def test_only_the_scores_that_are_asked_for(cli: Command, trivia: Path) -> None:
     code, _, error = score(cli, file, "--metric", "exat")
     assert code == 2
     assert "did you mean 'exact'" in error
+
+
+def stored(trivia: Path, run: str) -> dict[str, float]:
+    with closing(Database(trivia.parent / "home")) as database:
+        store = RunStore(database)
+        return {name: score.value for name, score in store.scored(store.get(run), "strict").scores.items()}
+
+
+def test_scoring_one_metric_keeps_the_others(cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from acme_vlm.metric import Exact
+
+    made: list[str] = []
+    compute = Exact.compute
+
+    def counted(self: Exact, pairs: Any, protocol: str) -> Any:
+        made.append(protocol)
+        return compute(self, pairs, protocol)
+
+    monkeypatch.setattr(Exact, "compute", counted)
+    file = write(trivia, answers(trivia))
+    _, first, _ = score(cli, file)
+    # Its document has what was asked for; the workspace keeps what was there.
+    for number, command in enumerate((["score", first["run"]], ["score", "--bench", "acme-trivia", "--results", file])):
+        asked = json.loads(cli(*command, "--metric", "exact_words", "--json").stdout)["runs"][0]
+        assert list(asked["scores"]) == ["exact_words"]
+        assert list(stored(trivia, first["run"])) == ["exact", "exact_words"], number
+    assert len(made) == 2, "the results' second scoring finds both scores stored"
+    assert score(cli, file)[1]["scores"] == first["scores"]
+    # Scores that were made with other options are not those that are asked for now.
+    write_settings(trivia.parent, ("{exact: {weight: 0.5}}",))
+    _, half, _ = score(cli, file)
+    assert half["scores"]["exact"]["value"] == first["scores"]["exact"]["value"] / 2
+    assert stored(trivia, first["run"]) == {
+        "exact": half["scores"]["exact"]["value"], "exact_words": asked["scores"]["exact_words"]["value"]
+    }  # fmt: skip
+    assert len(made) == 3
+
+
+def test_a_document_has_its_scores_in_the_order_in_which_they_were_asked_for(cli: Command, trivia: Path) -> None:
+    write_settings(trivia.parent, ("exact", "exact_words"))
+    file = write(trivia, answers(trivia))
+    asked = Options(metrics=("exact_words", "exact"))
+    with open_session(trivia.parent / "home") as session:
+        new, again = (session.score_results("acme-trivia", [Path(file)], asked) for _ in range(2))
+        assert list(new["scores"]) == list(again["scores"]) == ["exact_words", "exact"]
+        assert list(session.rescore(new["run"], metrics=asked.metrics)["scores"]) == ["exact_words", "exact"]
+    assert list(stored(trivia, new["run"])) == ["exact", "exact_words"]
+
+
+def test_what_is_configured_comes_before_what_was_asked_for_earlier(cli: Command, trivia: Path) -> None:
+    file = write(trivia, answers(trivia))
+    _, run, _ = score(cli, file, "--metric", "exact_words")
+    score(cli, file)
+    assert list(stored(trivia, run["run"])) == ["exact", "exact_words"]
+
+
+def test_scores_that_another_process_takes_away_are_shown_all_the_same(
+    cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may commit an answer between the scoring and the printing."""
+    file = write(trivia, answers(trivia))
+    _, first, _ = score(cli, file)
+    keep = RunStore.keep_scores
+
+    def kept_and_lost(self: RunStore, run: Run, *arguments: Any) -> Any:
+        kept = keep(self, run, *arguments)
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM scores WHERE run = ?", (run.key,))
+        return kept
+
+    monkeypatch.setattr(RunStore, "keep_scores", kept_and_lost)
+    assert json.loads(cli("score", first["run"], "--json").stdout)["runs"][0] == first
+    assert score(cli, file)[1] == first
 
 
 def test_a_default_that_cannot_be_computed_is_left_out_and_one_asked_for_is_missed(

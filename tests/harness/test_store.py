@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.database import Database
@@ -43,7 +44,7 @@ def test_scores_are_void_only_where_an_answer_changed(store: RunStore) -> None:
     run = begin(store)
     store.add(run, [*outputs(1.0), Prediction(1, "q1", Failure("busy", ""))], 1)
     scored = Scored({"exact": Score(1.0, 1, 1)}, {}, {}, ())
-    store.keep_scores(run, "rules", scored, "digest")
+    store.keep_scores(run, "rules", scored, {"exact": "digest"})
     store.add(run, outputs(5.0), 5)
     assert list(store.scored(run, "rules").scores) == ["exact"]
     (_, first), _ = store.predictions(run)
@@ -54,6 +55,37 @@ def test_scores_are_void_only_where_an_answer_changed(store: RunStore) -> None:
     _, (_, second) = store.predictions(run)
     assert isinstance(second.result, Output)
     assert (second.result.usage.seconds, second.result.trace) == (5.0, Trace(scalars={"words": 1.0}))
+
+
+def test_scores_of_other_names_stay_and_the_main_figure_comes_first(store: RunStore) -> None:
+    run = begin(store)
+
+    def keep(*names: str, unscored: Sequence[str] = (), digest: str = "1", order: Sequence[str] = ()) -> Scored:
+        made = Scored(
+            {name: Score(float(digest), 1, 1) for name in names},
+            {name: np.array([float(digest)]) for name in names},
+            dict.fromkeys(unscored, "broken"),
+            (),
+        )
+        return store.keep_scores(run, "rules", made, dict.fromkeys([*names, *unscored], digest), order)
+
+    store.keep_scores(run, "other", Scored({"a": Score(7.0, 1, 1)}, {}, {}, ()), {"a": "7"})
+    keep("z")
+    keep("b", "a", order=["b", "a"])
+    keep("a", digest="2", order=["b", "a"])
+    kept = keep("c", unscored=["d"], digest="3", order=["b", "a"])
+    assert [(name, score.value) for name, score in kept.scores.items()] == [("b", 1), ("a", 2), ("z", 1), ("c", 3)]
+    assert (kept.scores, kept.unscored) == (store.scored(run, "rules").scores, {"d": "broken"})
+    assert store.made_by(run, "rules") == {"b": "1", "a": "2", "z": "1", "c": "3"}
+    assert {name: column.tolist() for name, column in store.per_sample(run, "rules").items()} == {
+        "b": [1], "a": [2], "z": [1], "c": [3]
+    }  # fmt: skip
+    # A main figure that could not be made this time leaves its place to one that has a value.
+    keep(unscored=["b"], digest="4", order=["b", "a"])
+    assert list(store.scored(run, "rules").scores) == ["a", "z", "c"]
+    keep("b", "d", digest="5", order=["b", "a"])
+    assert list(store.scored(run, "rules").scores) == ["b", "a", "z", "c", "d"]
+    assert store.scored(run, "other").scores["a"].value == 7
 
 
 def test_a_failure_never_replaces_an_answer(trivia: Path, with_third_party: None) -> None:
