@@ -116,16 +116,24 @@ class Comparer:
         )
 
     def score(
-        self, run: Run, remark: Callable[[str], None], *, protocol: str | None = None, metrics: Sequence[str] = ()
+        self,
+        run: Run,
+        remark: Callable[[str], None],
+        *,
+        protocol: str | None = None,
+        metrics: Sequence[str] = (),
+        confidence: float = CONFIDENCE,
     ) -> Scored:
-        """A single run's scores, made anew and not stored; otherwise as `compare`.
+        """A single run's scores, made anew and not stored, with intervals at that confidence; otherwise as `compare`.
 
         Raises:
             Incomplete: the run is not complete.
         """
         require_complete(self._store, run)
         task, unmet = self._scorer.able(self._task(run, protocol, metrics), remark)
-        return score(StoredPairs(self._store, run, task), task.metrics, task.protocol, unmet=unmet)
+        return score(
+            StoredPairs(self._store, run, task), task.metrics, task.protocol, unmet=unmet, confidence=confidence
+        )
 
     def _task(self, run: Run, protocol: str | None, metrics: Sequence[str]) -> Task:
         """The run's benchmark as it is scored."""

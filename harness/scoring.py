@@ -15,6 +15,7 @@ from harness.host import Catalog, Listing, say
 from harness.plan import MetricChoice
 from harness.protocols import Check, CheckResult, Metric, MetricInfo
 from harness.stats import (
+    CONFIDENCE,
     FloatArray,
     IntArray,
     Interval,
@@ -37,12 +38,14 @@ class Scored:
         per_sample: name -> [n] value an answered sample, for the scores that have them.
         unscored: name -> why there is no such score; it is not zero.
         inapplicable: names of scores that had nothing to measure, which is no fault.
+        confidence: of the scores' intervals.
     """
 
     scores: Mapping[str, Score]
     per_sample: Mapping[str, FloatArray]
     unscored: Mapping[str, str]
     inapplicable: tuple[str, ...]
+    confidence: float = CONFIDENCE
 
     def only(self, names: Iterable[str]) -> Scored:
         """What it has of these names, in their order."""
@@ -52,6 +55,7 @@ class Scored:
             {name: self.per_sample[name] for name in wanted if name in self.per_sample},
             {name: self.unscored[name] for name in wanted if name in self.unscored},
             tuple(name for name in wanted if name in self.inapplicable),
+            self.confidence,
         )
 
 
@@ -62,6 +66,7 @@ def score(
     *,
     unmet: Mapping[str, str],
     part: str = "",
+    confidence: float = CONFIDENCE,
 ) -> Scored:
     """Compute the chosen metrics; one that fails leaves the others alone.
 
@@ -69,13 +74,14 @@ def score(
         pairs: answered samples; may be iterated several times.
         unmet: score -> why what it needs is not here, as `unmet_needs` found beforehand.
         part: which part of the benchmark the pairs are; put on every score that this makes incomparable.
+        confidence: of the intervals.
     """
     scores: dict[str, Score] = {}
     per_sample: dict[str, FloatArray] = {}
     unscored: dict[str, str] = dict(unmet)
     inapplicable: list[str] = []
     clusters = cluster_codes(pair.sample.group for pair in pairs)
-    uncertainty = _Uncertainty(clusters)
+    uncertainty = _Uncertainty(clusters, confidence)
     for choice in metrics:
         wanted = [name for name in choice.scores if name not in unmet]
         if not wanted:
@@ -97,7 +103,7 @@ def score(
                 per_sample[name] = np.asarray(measured.per_sample, dtype=np.float64)
     unscored = {name: reason for name, reason in unscored.items() if name not in scores}
     nothing = tuple(name for name in dict.fromkeys(inapplicable) if name not in {*scores, *unscored})
-    return Scored(scores, per_sample, unscored, nothing)
+    return Scored(scores, per_sample, unscored, nothing, confidence)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,10 +210,12 @@ class _Uncertainty:
 
     Args:
         clusters: [n] each pair's cluster.
+        confidence: of the intervals.
     """
 
-    def __init__(self, clusters: IntArray) -> None:
+    def __init__(self, clusters: IntArray, confidence: float = CONFIDENCE) -> None:
         self._clusters = clusters
+        self._confidence = confidence
         self._everything = np.arange(clusters.size)
         # Several scores may share their statistics, and resampling these is what costs.
         self._statistics: FloatArray | None = None
@@ -231,17 +239,16 @@ class _Uncertainty:
             if value is None:
                 value = float(measured.reduce(np.asarray(measured.statistics, np.float64)[rows].sum(axis=0)))
             sums = self._resampled(measured.statistics, part, rows)
-            interval = (
-                sums if sums is None else percentile_interval(measured.reduce(sums), distinct(self._clusters[rows]))
-            )
+            if sums is not None:
+                interval = percentile_interval(measured.reduce(sums), distinct(self._clusters[rows]), self._confidence)
         elif measured.per_sample is not None:
             values = np.asarray(measured.per_sample, dtype=np.float64)
             rows = rows[np.isfinite(values[rows])]
             if rows.size:
                 value = float(values[rows].mean()) if value is None else value
-                interval = clustered_mean(values[rows], self._clusters[rows])
+                interval = clustered_mean(values[rows], self._clusters[rows], self._confidence)
         elif measured.replicates is not None and value is not None:
-            interval = jackknife(value, np.asarray(measured.replicates, dtype=np.float64))
+            interval = jackknife(value, np.asarray(measured.replicates, dtype=np.float64), self._confidence)
         if value is None or not math.isfinite(value):
             return None
         clusters = distinct(self._clusters[rows])

@@ -112,7 +112,7 @@ def percentile_interval(scores: FloatArray, clusters: int, confidence: float = C
     """The interval between the percentiles of a score's [r] resamples; where all are alike, what `alike` says.
 
     Resamples without a score (NaN), such as a ratio to nothing, are left out; None where fewer
-    than two are left.
+    than two are left. Where none lies so far out, by Student's t and their standard error, if that is wider.
 
     Args:
         clusters: how many were resampled.
@@ -124,8 +124,11 @@ def percentile_interval(scores: FloatArray, clusters: int, confidence: float = C
     if not varies(stderr, scores):
         return alike(float(scores.mean()), clusters, confidence)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(scores, [tail, 1 - tail])
-    return Interval(stderr, float(low), float(high))
+    low, high = (float(bound) for bound in np.quantile(scores, [tail, 1 - tail]))
+    if tail * (scores.size + 1) < 1:
+        beyond = _around(float(scores.mean()), stderr, clusters - 1, confidence)
+        low, high = min(low, beyond.low), max(high, beyond.high)
+    return Interval(stderr, low, high)
 
 
 def jackknife(value: float, replicates: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:

@@ -24,8 +24,8 @@ from harness.config import Requirement
 from harness.difference import Difference
 from harness.errors import UnknownName, UsageError
 from harness.scoring import Scored
-from harness.stats import CONFIDENCE, student
-from harness.types import Json, Score
+from harness.stats import CONFIDENCE
+from harness.types import Json
 
 PASS, FAIL, UNDECIDED, INCOMPLETE, SKIPPED = "pass", "fail", "undecided", "incomplete", "skipped"
 
@@ -108,7 +108,11 @@ class Verdict:
 
 
 def absolute(requirement: Requirement, target: Target, scored: Scored, coverage: float) -> Finding:
-    """What a score says to its bounds."""
+    """What a score says to its bounds.
+
+    Args:
+        scored: with intervals at the requirement's confidence, or at the usual one where it has none.
+    """
     asked = asked_of(requirement)
     if target.score == COVERAGE:
         status = PASS if _within(requirement, coverage) else INCOMPLETE
@@ -119,7 +123,9 @@ def absolute(requirement: Requirement, target: Target, scored: Scored, coverage:
         return Finding(str(target), asked, INCOMPLETE, reason=reason)
     if target.breakdown:
         score = part_of(score.by, target)
-    low, high = _interval(score, requirement.confidence or CONFIDENCE)
+    if scored.confidence != (requirement.confidence or CONFIDENCE):
+        raise ValueError(f"{target} is judged at {requirement.confidence} and was scored at {scored.confidence}")
+    low, high = score.low, score.high
     known = {"measured": score.value, "low": low, "high": high, "candidate": score.value, "n": score.n}
     if requirement.confidence is None:
         status = PASS if _within(requirement, score.value) else FAIL
@@ -181,14 +187,6 @@ def _within(requirement: Requirement, value: float) -> bool:
     lowest = -math.inf if requirement.min is None else requirement.min
     highest = math.inf if requirement.max is None else requirement.max
     return lowest <= value <= highest
-
-
-def _interval(score: Score, confidence: float) -> tuple[float | None, float | None]:
-    """The score's own interval at 95%, else Student's t with its standard error."""
-    if confidence == CONFIDENCE or score.stderr is None:
-        return score.low, score.high
-    reach = student(score.clusters - 1, confidence) * score.stderr
-    return score.value - reach, score.value + reach
 
 
 def asked_of(requirement: Requirement) -> str:
