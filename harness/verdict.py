@@ -112,9 +112,19 @@ def absolute(requirement: Requirement, target: Target, scored: Scored, coverage:
 
     Args:
         scored: with intervals at the requirement's confidence, or at the usual one where it has none.
+
+    Raises:
+        UnknownName: there is no such breakdown, or key of it.
+        UsageError: coverage is asked for at a confidence.
     """
     asked = asked_of(requirement)
     if target.score == COVERAGE:
+        if target.breakdown:
+            raise UnknownName(
+                f"breakdown of {target.benchmark}.{COVERAGE}", target.breakdown, (), "it is of all samples"
+            )
+        if requirement.confidence is not None:
+            raise UsageError(f"score {target}: coverage is counted, and certain as it is; leave `confidence` out")
         status = PASS if _within(requirement, coverage) else INCOMPLETE
         return Finding(str(target), asked, status, coverage, candidate=coverage)
     score = scored.scores.get(target.score)

@@ -12,11 +12,12 @@ from scipy import stats as scipy_stats
 
 from harness.config import Requirement
 from harness.difference import Difference
+from harness.errors import UnknownName, UsageError
 from harness.paired import paired_mean
 from harness.protocols import MetricInfo
 from harness.scoring import Scored, score
 from harness.types import Measured
-from harness.verdict import FAIL, PASS, UNDECIDED, Finding, Target, absolute, compared
+from harness.verdict import FAIL, INCOMPLETE, PASS, UNDECIDED, Finding, Target, absolute, compared
 
 TARGET = Target("b", "s")
 
@@ -128,3 +129,14 @@ def test_a_score_of_another_confidence_is_not_judged() -> None:
     requirement = Requirement(score="b.s", min=0.5, confidence=0.9)
     with pytest.raises(ValueError, match=r"is judged at 0\.9 and was scored at 0\.95"):
         absolute(requirement, TARGET, scored(mean([1.0, 0.0]), [0, 1]), 1.0)
+
+
+def test_coverage_is_of_all_samples_and_certain() -> None:
+    run = scored(mean([1.0, 0.0]), [0, 1])
+    whole, part = Target("b", "coverage"), Target("b", "coverage", "nosuch", "key")
+    assert absolute(Requirement(score=str(whole), min=0.9), whole, run, 0.9).status == PASS
+    assert absolute(Requirement(score=str(whole), min=0.9), whole, run, 0.8).status == INCOMPLETE
+    with pytest.raises(UnknownName, match=r"unknown breakdown of b\.coverage 'nosuch' \(there is none\)"):
+        absolute(Requirement(score=str(part), min=0.3), part, run, 1.0)
+    with pytest.raises(UsageError, match=r"score b\.coverage: coverage is counted, and certain as it is"):
+        absolute(Requirement(score=str(whole), min=0.9, confidence=0.95), whole, run, 1.0)
