@@ -15,6 +15,7 @@ from harness.errors import DataError, HarnessError, PluginError, UsageError
 from harness.host import say
 from harness.plan import DataDigest, Task, encode_sample
 from harness.protocols import ResultsReader
+from harness.store import storable
 from harness.types import RESULTS, Failure, Json, Output, Pair, Prediction, Sample
 
 MISSING = Failure("missing", "the results have no answer to it")
@@ -130,13 +131,23 @@ def _answers(task: Task, paths: Sequence[Path]) -> tuple[dict[str, Output], dict
         for sample_id, output in reader.results(paths, task.data):
             if sample_id in given:
                 repeated[sample_id] = None
-            given[sample_id] = output
+            given[sample_id] = _sound(output, sample_id, task)
     except HarnessError:
         raise
     except Exception as error:
         where = ", ".join(map(str, paths))
         raise PluginError(f"benchmark {task.name!r} failed to read {where}: {say(error)}") from error
     return given, repeated
+
+
+def _sound(output: Output, sample_id: str, task: Task) -> Output:
+    """The answer as the workspace can hold it, so that it is scored now as it will be later."""
+    said: object = output.text
+    if not isinstance(said, str):
+        kind = type(said).__name__
+        raise PluginError(f"benchmark {task.name!r}: the answer to sample {sample_id!r} is no text, but {kind}")
+    text = storable(said)
+    return output if text is said else msgspec.structs.replace(output, text=text)
 
 
 def _examples(ids: Iterable[str]) -> str:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from harness.types import NOTHING, Failure, FileImage, ImageRef, Json, Output, P
 
 RUNNING = "running"
 COMPLETE = "complete"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +177,12 @@ class RunStore:
             result = item.result
             if isinstance(result, Failure):
                 answers.append(
-                    (run.key, item.position, item.sample_id, "", 0, 0, 0, 0, result.kind, _storable(result.message))
+                    (run.key, item.position, item.sample_id, "", 0, 0, 0, 0, result.kind, storable(result.message))
                 )
                 continue
             usage = result.usage
             answers.append((
-                run.key, item.position, item.sample_id, _storable(result.text), usage.prompt_tokens,
+                run.key, item.position, item.sample_id, storable(result.text), usage.prompt_tokens,
                 usage.visual_tokens, usage.full_visual_tokens, usage.generated_tokens, None, None,
             ))  # fmt: skip
             if usage.seconds or usage.peak_bytes:
@@ -408,11 +410,9 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
 
 
-def _storable(text: str) -> str:
-    """Text that UTF-8 can hold: a lone surrogate becomes U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: half a surrogate pair becomes U+FFFD."""
+    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _now() -> str:

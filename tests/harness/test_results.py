@@ -126,6 +126,30 @@ def test_answers_to_another_benchmark_are_no_partial_results(cli: Command, trivi
     assert "such as 'q0'; it answers 7, '8'" in error
 
 
+def test_text_that_cannot_be_stored_is_scored_as_what_is_stored(cli: Command, trivia: Path) -> None:
+    """A reader of somebody else's may give half a surrogate pair, which JSON can spell."""
+    rows = [json.loads(line) for line in (trivia / "trivia.jsonl").read_text().splitlines()]
+    rows[0]["answers"] = ["a \ufffd b"]
+    (trivia / "trivia.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = answers(trivia)
+    said[0]["said"] = "a \ud800 b"
+    code, run, error = score(cli, write(trivia, said))
+    assert code == 0, error
+    again = json.loads(cli("score", run["run"], "--json").stdout)["runs"][0]
+    assert again["scores"] == run["scores"]
+    said[0]["said"] = "a \ufffd b"
+    assert score(cli, write(trivia, said))[1] == run
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(None, "NoneType"), (5, "int"), (["yes"], "list")])
+def test_an_answer_that_is_no_text_is_the_readers_fault(cli: Command, trivia: Path, answer: Any, kind: str) -> None:
+    rows: list[Any] = [*answers(trivia)[:-1], {"id": "q39", "said": answer}]
+    code, _, error = score(cli, write(trivia, rows))
+    assert code == 2
+    assert f"benchmark 'acme-trivia': the answer to sample 'q39' is no text, but {kind}" in error
+    assert "unexpected" not in error
+
+
 def test_samples_own_scores_can_be_written(cli: Command, trivia: Path) -> None:
     out = trivia.parent / "samples.jsonl"
     code, run, _ = score(cli, write(trivia, answers(trivia)), "--per-sample", str(out))

@@ -105,7 +105,7 @@ def test_a_failure_never_replaces_an_answer(trivia: Path, with_third_party: None
     session.store.add(run, [Prediction(0, "q0", Failure("busy", "")), Prediction(1, "q1", answer)], 1)
     (_, first), (sample, second) = session.store.predictions(run)
     assert isinstance(first.result, Output)
-    assert first.result.text.startswith("half a pair: \ufffd")
+    assert first.result.text == "half a pair: \ufffd"
     assert second.result == answer
     assert sample.id == "q1"
     assert session.store.failed(run) == set()
