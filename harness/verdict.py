@@ -157,8 +157,9 @@ def compared(requirement: Requirement, target: Target, found: Difference) -> Fin
     pair, asked = found.paired, asked_of(requirement)
     known: dict[str, Json] = {"candidate": pair.b, "baseline": pair.a, "n": pair.n}
     if requirement.min_ratio is not None or requirement.max_ratio is not None:
-        if not pair.a:
-            return Finding(str(target), asked, UNDECIDED, **known, reason="the baseline's is 0, so there is no ratio")
+        if pair.a <= 0:
+            reason = f"the baseline's is {pair.a:.4g}, and a ratio is only of what is above 0"
+            return Finding(str(target), asked, UNDECIDED, **known, reason=reason)
         ratio = pair.b / pair.a
         inside = (requirement.min_ratio or -math.inf) <= ratio <= (requirement.max_ratio or math.inf)
         return Finding(str(target), asked, PASS if inside else FAIL, ratio, **known)

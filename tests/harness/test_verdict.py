@@ -140,3 +140,21 @@ def test_coverage_is_of_all_samples_and_certain() -> None:
         absolute(Requirement(score=str(part), min=0.3), part, run, 1.0)
     with pytest.raises(UsageError, match=r"score b\.coverage: coverage is counted, and certain as it is"):
         absolute(Requirement(score=str(whole), min=0.9, confidence=0.95), whole, run, 1.0)
+
+
+@pytest.mark.parametrize(("a", "b"), [(-0.5, -1.0), (-0.5, 0.5), (0.0, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize("asked", [{"min_ratio": 1.0}, {"max_ratio": 1.0}])
+def test_there_is_no_ratio_to_what_is_not_above_0(a: float, b: float, asked: dict[str, float]) -> None:
+    """-1 is worse than -0.5, and twice as much of it."""
+    found = against([a] * 4, [b] * 4, **asked)
+    assert (found.status, found.candidate, found.baseline) == (UNDECIDED, b, a)
+    assert found.reason == f"the baseline's is {a:g}, and a ratio is only of what is above 0"
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [({"min_ratio": 1.5}, PASS), ({"min_ratio": 1.51}, FAIL), ({"max_ratio": 1.5}, PASS), ({"max_ratio": 1.49}, FAIL)],
+)
+def test_a_ratio_is_judged_as_measured(asked: dict[str, float], status: str) -> None:
+    found = against([0.5] * 4, [0.75] * 4, **asked)
+    assert (found.status, found.measured) == (status, 1.5)
