@@ -247,10 +247,11 @@ class Session:
         self, task: Task, unmet: Mapping[str, str], paths: Sequence[Path], allow_partial: bool, listener: Listener
     ) -> dict[str, Json]:
         results = read_results(task, paths, allow_partial=allow_partial, remark=listener.say)
-        facts = {**environment(self.catalog), "data": str(task.data), "results": [str(path) for path in paths]}
+        model, data = f"{RESULTS}:{','.join(path.name for path in paths)}", str(task.data)
+        facts = {**environment(self.catalog), "data": data, "results": [str(path) for path in paths]}
         run = self.store.begin(
-            results.identity(task), facts, len(results.samples), benchmark=task.name,
-            model=f"{RESULTS}:{','.join(path.name for path in paths)}", version=None, digest=results.fingerprint,
+            results.identity(task), facts, len(results.samples), benchmark=task.name, model=model, version=None,
+            digest=results.fingerprint,
         )  # fmt: skip
         if run.status != COMPLETE:
             self.store.keep_samples(run, results.samples)
@@ -258,6 +259,8 @@ class Session:
             while chunk := list(islice(predictions, STORED_AT_ONCE)):
                 self.store.add(run, chunk, 0.0)
             run = self.store.finish(run)
+        # The same answers may have been in another file, to the same samples elsewhere, when they were first scored.
+        run = replace(run, model=model, facts={**run.facts, "data": data})
         document = self.scorer.document(run, task, unmet, results.pairs)
         self._track(document, listener)
         return document

@@ -62,6 +62,11 @@ class Run:
     created: str
     finished: str | None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its model was called, first and since: the same answers may have come from several results files."""
+        return (self.model, *self.facts.get("also", ()))
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:
@@ -92,7 +97,7 @@ class RunStore:
         version: str | None,
         digest: str | None,
     ) -> Run:
-        """The stored run of an identity: a new one, or the one that is there."""
+        """The stored run of an identity: a new one, or the one that is there, which remembers the model's name too."""
         name = run_id(identity)
         with self._database.transaction() as connection:
             connection.execute(
@@ -101,6 +106,10 @@ class RunStore:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (name, model, version, digest, benchmark, _json(identity), _json(facts), RUNNING, n, _now()),
             )
+            there = _run(connection.execute("SELECT * FROM runs WHERE id = ?", (name,)).fetchone())
+            if model not in there.names:
+                facts = {**there.facts, "also": [*there.names[1:], model]}
+                connection.execute("UPDATE runs SET facts = ? WHERE key = ?", (_json(facts), there.key))
         return self.get(name)
 
     def keep_samples(self, run: Run, samples: Iterable[tuple[Sample, bytes]]) -> None:

@@ -77,6 +77,23 @@ def test_a_run_is_known_by_its_answers_and_not_by_their_file(cli: Command, trivi
     assert first["scores"] == shuffled["scores"]
 
 
+def test_the_same_answers_go_by_the_names_of_all_their_files(cli: Command, trivia: Path) -> None:
+    rows = answers(trivia)
+    elsewhere = trivia.rename(trivia.parent / "elsewhere")
+    _, first, _ = score(cli, write(elsewhere, rows), "--data", str(elsewhere))
+    elsewhere.rename(trivia)
+    for name in ("other.json", "said.json", "other.json"):
+        _, run, _ = score(cli, write(trivia, rows, name))
+        assert run["run"] == first["run"]
+        assert (run["model"]["ref"], run["benchmark"]["data"]) == (f"results:{name}", str(trivia))
+    (file, part) = (write(trivia, rows[:7], "a.json"), write(trivia, rows[7:], "b.json"))
+    score(cli, file, "--results", part)
+    with closing(Database(trivia.parent / "home")) as database:
+        (stored,) = RunStore(database).runs()
+    assert stored.names == ("results:said.json", "results:other.json", "results:a.json,b.json")
+    assert stored.model == stored.names[0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
