@@ -103,8 +103,9 @@ def size_for(spread: Spread, effect: float, power: float = POWER, confidence: fl
         spread: with a `stderr` above 0 and two clusters or more.
 
     Raises:
-        UsageError: the effect is too small for any number of samples.
+        UsageError: the effect is too small for any number of samples, or the power is no more than any test has.
     """
+    require_aim(power, confidence)
     clusters = _clusters(spread, effect, power, confidence)
     n = math.ceil(clusters * spread.n / spread.clusters)
     return Sizing(
@@ -119,17 +120,34 @@ def size_for(spread: Spread, effect: float, power: float = POWER, confidence: fl
     )
 
 
+def require_aim(power: float, confidence: float) -> None:
+    """Refuse a power that a test has of no difference at all.
+
+    Raises:
+        UsageError: says how much that is.
+    """
+    if power <= 1 - confidence:
+        raise UsageError(
+            f"a power of {power:g} is no aim: at a confidence of {confidence:g} a difference is found in "
+            f"{1 - confidence:.4g} of the cases where there is none; ask for more of either"
+        )
+
+
 def power_of(effect: float, stderr: float, clusters: int, confidence: float = CONFIDENCE) -> float:
     """How often the two-sided t test on G - 1 degrees of freedom finds a true difference (Cohen, 1988, section 2.2).
 
     P(|T| > t_(1-α/2)), where T is noncentral t with the noncentrality effect / stderr.
     """
-    from scipy.special import nctdtr, stdtrit
+    from scipy.special import chdtr, nctdtr, stdtrit
 
     reach = float(stdtrit(clusters - 1, (1 + confidence) / 2))
     shift = abs(effect) / stderr
+    upper = 1 - float(nctdtr(clusters - 1, shift, reach))
+    if math.isnan(upper):
+        # So far out, where T = (Z + shift) / √(χ²/(G-1)), Z is nothing beside the shift.
+        upper = float(chdtr(clusters - 1, (clusters - 1) * (shift / reach) ** 2))
     # The other tail's probability is NaN here and there where it is next to nothing.
-    return float(1 - nctdtr(clusters - 1, shift, reach) + np.nan_to_num(nctdtr(clusters - 1, shift, -reach)))
+    return upper + float(np.nan_to_num(nctdtr(clusters - 1, shift, -reach)))
 
 
 def detectable(spread: Spread, power: float = POWER, confidence: float = CONFIDENCE) -> float:

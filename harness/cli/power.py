@@ -15,7 +15,7 @@ from harness.cli.plain import plain
 from harness.compare import COVERAGE
 from harness.errors import Incomplete
 from harness.pairing import choose_pairs, runs_meant, unlike
-from harness.power import POWER, Sizing, Spread, size_for
+from harness.power import POWER, Sizing, Spread, require_aim, size_for
 from harness.session import Session, open_session
 from harness.store import COMPLETE, Run
 from harness.types import Json
@@ -50,6 +50,7 @@ def command(
     """
     if len(runs) > 2:
         raise click.UsageError("--run names one run, or two")
+    require_aim(power, confidence)
     with open_session(config=config) as session:
         session.catalog.find("benchmark", benchmark)
         chosen = _chosen(session, benchmark, runs)

@@ -74,6 +74,27 @@ def test_what_no_number_of_samples_shows() -> None:
         size_for(Spread(0.1, 100, 50), 1e-12)
 
 
+@pytest.mark.parametrize(("power", "confidence"), [(0.04, 0.95), (0.05, 0.95), (0.8, 0.1)])
+def test_a_power_that_any_test_has_is_no_aim(power: float, confidence: float) -> None:
+    with pytest.raises(UsageError, match=f"a power of {power:g} is no aim: at a confidence of {confidence:g}"):
+        size_for(Spread(0.1, 100, 50), 0.1, power, confidence)
+    assert size_for(Spread(0.1, 100, 50), 0.1, 1.02 - confidence, confidence).needed_clusters >= 2
+
+
+@pytest.mark.parametrize("confidence", [0.999, 0.999999])
+def test_two_clusters_at_a_high_confidence(confidence: float) -> None:
+    """T of two clusters is (Z + shift) / |Z'|, of two normal numbers: its density over Z' is summed up here."""
+    spread = Spread(1.0, 4, 2)
+    sizing = size_for(spread, 1.0, 0.8, confidence)
+    reach = scipy_stats.t.ppf((1 + confidence) / 2, 1)
+    for shift in (sizing.detectable, 3e5, 2e6, 1e9):
+        # In units of where the threshold crosses the shift, in which all of Z' that matters lies below a few.
+        grid = np.linspace(0, 8, 400_001)
+        found = scipy_stats.norm.cdf(shift - reach * grid) * 2 * scipy_stats.norm.pdf(grid)
+        assert power_of(shift, 1.0, 2, confidence) == pytest.approx(np.trapezoid(found, grid), abs=1e-4)
+    assert power_of(sizing.detectable, 1.0, 2, confidence) == pytest.approx(0.8, abs=1e-6)
+
+
 def answers(generator: np.random.Generator, clusters: int, gain: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two models' answers to 1 to 9 questions a picture; B is right more often by exactly `gain` in the mean."""
     codes = np.repeat(np.arange(clusters), generator.integers(1, 10, clusters))
@@ -233,6 +254,8 @@ def test_what_cannot_be_sized(cli: Command, trivia: Path, results: list[str]) ->
         (["--bench", "acme-trivia", "--effect", "0"], 2, "0.0 is not in the range x>0"),
         (["--bench", "acme-trivia", "--effect", "nan"], 2, "nan is not a finite number"),
         (["--bench", "acme-trivia", "--effect", "0.1", "--confidence", "nan"], 2, "nan is not a finite number"),
+        (["--bench", "acme-trivia", "--effect", "0.1", "--power", "0.04"], 2, "a power of 0.04 is no aim"),
+        (["--bench", "acme-trivia", "--effect", "0.1", "--confidence", "0.1"], 2, "a power of 0.8 is no aim"),
         (["--bench", "acme-trivia", "--effect", "0.1", "--power", "1"], 2, "1.0 is not in the range 0<x<1"),
         (["--bench", "acme-trivia", "--effect", "0.1", "--run", "zz"], 2, "unknown run 'zz'"),
         (["--bench", "acme-trivia", "--effect", "0.1", *["--run", "zz"] * 3], 2, "--run names one run, or two"),
