@@ -104,6 +104,8 @@ def _what_there_is(text: str, found: Sequence[Run], runs: Sequence[Run]) -> str:
 def choose_pairs(a: Sequence[Run], b: Sequence[Run], benchmarks: Sequence[str] = ()) -> list[tuple[Run, Run]]:
     """Of each benchmark that both have runs of, or of those named, the newest two that can be paired.
 
+    Those of all samples go before those that a limit cut short, however new.
+
     Args:
         a, b: runs, newest first.
 
@@ -129,7 +131,12 @@ def _newest(a: Sequence[Run], b: Sequence[Run], benchmark: str) -> tuple[Run, Ru
     alike = [pair for pair in pairs if not unlike(*pair)]
     if not alike:
         require_alike(*pairs[0])
-    return max(alike, key=lambda pair: sorted((pair[0].key, pair[1].key), reverse=True))
+    return max(alike, key=lambda pair: (whole(pair[0]), sorted((pair[0].key, pair[1].key), reverse=True)))
+
+
+def whole(run: Run) -> bool:
+    """Whether a run is of all samples, and not of the first ones alone."""
+    return run.identity["limit"] is None
 
 
 def _names(runs: Iterable[Run]) -> list[str]:

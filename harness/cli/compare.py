@@ -13,7 +13,7 @@ from harness.cli.output import config_option, emit_json, json_option, say, table
 from harness.cli.plain import plain
 from harness.compare import COVERAGE, Comparison, corrected
 from harness.difference import Difference
-from harness.pairing import choose_pairs, runs_meant
+from harness.pairing import choose_pairs, runs_meant, whole
 from harness.session import open_session
 
 _SHOWN = 5
@@ -52,8 +52,8 @@ def command(
     """Compare B with A on the samples that both answered.
 
     A and B are runs by their ids or beginnings, or models, whose newest complete run of each benchmark that both have
-    is meant. Intervals and p-values are those of whole groups of samples, such as all questions on one picture; over
-    several benchmarks the p-values are corrected by Holm's method.
+    is meant, one of all samples if there is one. Intervals and p-values are those of whole groups of samples, such as
+    all questions on one picture; over several benchmarks the p-values are corrected by Holm's method.
 
     \b
     harness compare 0a1b 2c3d
@@ -79,6 +79,8 @@ def _remarks(comparison: Comparison) -> None:
     name = comparison.a.benchmark
     if comparison.a.id == comparison.b.id:
         say(f"{name}: A and B are the same run, {comparison.a.id}")
+    if not whole(comparison.a):
+        say(f"{name}: only the first {comparison.a.identity['limit']} samples were evaluated")
     if comparison.shared < comparison.a.n:
         say(f"{name}: only {comparison.shared} of {comparison.a.n} samples were answered by both")
     for score, reason in comparison.uncompared.items():

@@ -14,7 +14,7 @@ from harness.cli.output import config_option, emit_json, json_option, number, sa
 from harness.cli.plain import plain
 from harness.compare import COVERAGE
 from harness.errors import Incomplete
-from harness.pairing import choose_pairs, runs_meant, unlike
+from harness.pairing import choose_pairs, runs_meant, unlike, whole
 from harness.power import POWER, Sizing, Spread, require_aim, size_for
 from harness.session import Session, open_session
 from harness.store import COMPLETE, Run
@@ -66,13 +66,17 @@ def command(
 
 
 def _chosen(session: Session, benchmark: str, named: Sequence[str]) -> list[Run]:
-    """The runs that are named, or the newest and the newest before it that can be paired with it."""
+    """The runs that are named, or the newest and the newest before it that can be paired with it.
+
+    Those of all samples go before those that a limit cut short.
+    """
     if named:
         found = [runs_meant(text, session.store, session.catalog, session.checkpoints) for text in named]
         return [*choose_pairs(found[0], found[-1], [benchmark])[0]][: len(named)]
     runs = [run for run in session.store.runs() if run.benchmark == benchmark and run.status == COMPLETE]
     if not runs:
         raise Incomplete(f"there is no complete run of {benchmark!r} yet; evaluate two models on it first")
+    runs = [run for run in runs if whole(run)] or runs
     image = runs[0].identity["model"]["image"]
     others = (run for run in runs[1:] if not unlike(run, runs[0]) and run.identity["model"]["image"] == image)
     return [*reversed([runs[0], *list(others)[:1]])]

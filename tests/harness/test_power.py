@@ -196,6 +196,14 @@ def test_the_newest_two_runs_are_taken(cli: Command, results: list[str]) -> None
     assert found["correlation"] is None
 
 
+def test_runs_of_all_samples_go_before_newer_ones_of_some(cli: Command, trivia: Path) -> None:
+    for limit in ([], ["--limit", "8"]):
+        for which in ("first", "last"):
+            cli("eval", "--model", f"acme-parrot:{which}", "--bench", "acme-trivia", *limit, "--json")
+    code, (found,), _ = ask(cli)
+    assert (code, found["n"]) == (0, 40)
+
+
 def test_runs_can_be_named(cli: Command, results: list[str]) -> None:
     code, (found,), _ = ask(cli, "--run", "results:fifth.json", "--run", results[1][:6], "--power", "0.9")
     assert code == 0
