@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from harness.errors import HarnessError, PluginError
 from harness.host import Catalog, Listing, say
 from harness.plan import MetricChoice
-from harness.protocols import Check, CheckResult, Metric, MetricInfo
+from harness.protocols import Check, CheckResult, MetricInfo
 from harness.stats import (
     CONFIDENCE,
     FloatArray,
@@ -59,8 +60,16 @@ class Scored:
         )
 
 
+class Pairs(Protocol):
+    """Answered samples, which may be iterated several times, and how many they are."""
+
+    def __iter__(self) -> Iterator[Pair]: ...
+
+    def __len__(self) -> int: ...
+
+
 def score(
-    pairs: Iterable[Pair],
+    pairs: Pairs,
     metrics: Iterable[MetricChoice],
     protocol: str,
     *,
@@ -71,7 +80,6 @@ def score(
     """Compute the chosen metrics; one that fails leaves the others alone.
 
     Args:
-        pairs: answered samples; may be iterated several times.
         unmet: score -> why what it needs is not here, as `unmet_needs` found beforehand.
         part: which part of the benchmark the pairs are; put on every score that this makes incomparable.
         confidence: of the intervals.
@@ -80,20 +88,21 @@ def score(
     per_sample: dict[str, FloatArray] = {}
     unscored: dict[str, str] = dict(unmet)
     inapplicable: list[str] = []
-    clusters = cluster_codes(pair.sample.group for pair in pairs)
-    uncertainty = _Uncertainty(clusters, confidence)
+    n, grouped = len(pairs), _Grouped(pairs)
+    uncertainty: _Uncertainty | None = None
     for choice in metrics:
         wanted = [name for name in choice.scores if name not in unmet]
         if not wanted:
             continue
-        if clusters.size == 0:
+        if n == 0:
             unscored.update(dict.fromkeys(wanted, "no sample was answered"))
             continue
-        found = measure(choice, wanted, pairs, protocol, clusters.size)
+        found = measure(choice, wanted, grouped, protocol, n)
         unscored.update(found.unscored)
         inapplicable += found.inapplicable
         for name, measured in found.measured.items():
             note = f"not comparable: {part}" if part and found.info[name].corpus else ""
+            uncertainty = uncertainty or _Uncertainty(grouped.clusters(), confidence)
             try:
                 scores[name] = uncertainty.of(measured, note)
             except Exception as error:  # noqa: BLE001 - `reduce` is the metric's own
@@ -104,6 +113,28 @@ def score(
     unscored = {name: reason for name, reason in unscored.items() if name not in scores}
     nothing = tuple(name for name in dict.fromkeys(inapplicable) if name not in {*scores, *unscored})
     return Scored(scores, per_sample, unscored, nothing, confidence)
+
+
+class _Grouped:
+    """Pairs whose clusters are taken down as a metric goes through them: to read stored ones once more is slow."""
+
+    def __init__(self, pairs: Iterable[Pair]) -> None:
+        self._pairs = pairs
+        self._groups: list[str] | None = None
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self._pairs) if self._groups is not None else self._taken_down()
+
+    def _taken_down(self) -> Iterator[Pair]:
+        groups: list[str] = []
+        for pair in self._pairs:
+            groups.append(pair.sample.group)
+            yield pair
+        self._groups = groups
+
+    def clusters(self) -> IntArray:
+        """[n] each pair's cluster."""
+        return cluster_codes(self._groups or (pair.sample.group for pair in self._pairs))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,8 +164,7 @@ def measure(choice: MetricChoice, wanted: Sequence[str], pairs: Iterable[Pair], 
     unscored: dict[str, str] = {}
     inapplicable: list[str] = []
     try:
-        metric: Metric = choice.listing.load(**choice.options)
-        info, results = metric.info, _compute(metric, choice, pairs, protocol, n)
+        info, results = choice.metric.info, _compute(choice, pairs, protocol, n)
     except Exception as error:  # noqa: BLE001 - whatever a metric raises, the other metrics go on
         return Found({}, {}, dict.fromkeys(wanted, _reason(error)), ())
     for name in wanted:
@@ -157,7 +187,7 @@ def metric_digest(choice: MetricChoice) -> str:
     """What a metric's scores depend on beside the predictions and the protocol: its version, options and files."""
     chosen = (
         choice.listing.entry.target, choice.listing.plugin.origin, choice.options,
-        getattr(choice.listing.load(**choice.options), "fingerprint", ""),
+        getattr(choice.metric, "fingerprint", ""),
     )  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(chosen, order="sorted")).hexdigest()
 
@@ -171,7 +201,7 @@ def unmet_needs(metrics: Iterable[MetricChoice], catalog: Catalog) -> dict[str, 
     results: dict[str, CheckResult] = {}
     unmet: dict[str, str] = {}
     for choice in metrics:
-        info = choice.listing.load(**choice.options).info
+        info = choice.metric.info
         for name in choice.scores:
             for need in info[name].needs if name in info else ():
                 if need not in results:
@@ -190,10 +220,8 @@ def _checked(listing: Listing) -> CheckResult:
         return CheckResult(False, f"the check itself failed ({say(error)})", f"report it to {listing.plugin.origin}")
 
 
-def _compute(
-    metric: Metric, choice: MetricChoice, pairs: Iterable[Pair], protocol: str, n: int
-) -> Mapping[str, Measured]:
-    measured = metric.compute(pairs, protocol)
+def _compute(choice: MetricChoice, pairs: Iterable[Pair], protocol: str, n: int) -> Mapping[str, Measured]:
+    measured = choice.metric.compute(pairs, protocol)
     for name, item in measured.items():
         arrays = {"per_sample": item.per_sample, "statistics": item.statistics}
         lengths = {what: len(array) for what, array in arrays.items() if array is not None}
@@ -265,7 +293,7 @@ class _Uncertainty:
 
 
 def rows_by_key(labels: Sequence[str | None]) -> dict[str, IntArray]:
-    """The rows that have each key, by the keys in order; rows without one are left out."""
+    """The rows that have each key, by the keys in order; rows without one, None or the empty text, are left out."""
     numbers: dict[str | None, int] = {None: 0}
     codes = np.fromiter((numbers.setdefault(label, len(numbers)) for label in labels), np.int64, len(labels))
     rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(numbers)))[:-1])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import stdtrit
 from scipy.stats import binomtest
 
+from harness.scoring import rows_by_key
 from harness.stats import (
     cluster_codes,
     clustered_bootstrap,
@@ -153,3 +154,9 @@ def test_a_bootstrap_draws_whole_clusters() -> None:
 @pytest.mark.parametrize("degrees", [1, 2, 30, 299, 300, 301, 42_870, 10**7])
 def test_students_quantile(degrees: int, confidence: float) -> None:
     assert student(degrees, confidence) == pytest.approx(stdtrit(degrees, (1 + confidence) / 2), rel=1e-9)
+
+
+def test_rows_without_a_key_are_of_no_part() -> None:
+    found = rows_by_key(["b", "", None, "a", "b", "", " "])
+    assert {key: rows.tolist() for key, rows in found.items()} == {" ": [6], "a": [3], "b": [0, 4]}
+    assert rows_by_key([None, ""]) == {}
