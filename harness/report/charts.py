@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
 
 from harness.compare import COVERAGE
 from harness.difference import Difference
 from harness.report.content import Board
-from harness.report.text import number
+from harness.report.maps import SHARE, MeanMap
+from harness.report.text import number, plural
+
+RAMP = ((26, 12, 64), (92, 22, 110), (160, 42, 99), (219, 80, 66), (249, 145, 34), (250, 212, 80), (252, 253, 191))
+"""From the least to the greatest value of a map: the overlays' colours."""
+SHADES = 64
+"""Colours of a drawn map: more are not told apart, and each takes bytes."""
+NOISE = 1e-9
+"""A map whose values differ by no more than this part of them is the same everywhere, but for rounding."""
+HEAT_WIDTH = 256.0
+HEAT_HEIGHTS = (16.0, 384.0)
+"""A drawn map is as high as its grid is, within these bounds: a single row of many patches is still seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,54 @@ class Forest:
 
     rows: tuple[tuple[str, Difference], ...]
     scale: Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """A map as areas of one colour each.
+
+    Attributes:
+        width, height: of the drawing.
+        across, down: a patch's width and height in it.
+        areas: colour -> the outline of its patches, in patches.
+    """
+
+    width: float
+    height: float
+    across: float
+    down: float
+    areas: Mapping[str, str]
+
+
+def heat(map: MeanMap) -> Heat:
+    """The drawing of a map; one that is the same everywhere has the middle colour."""
+    low, spread = map.low / 2, _half_spread(map)
+    areas: dict[str, str] = {}
+    for down, row in enumerate(map.grid):
+        across = 0
+        for colour, run in groupby(_colour((value / 2 - low) / spread if spread else 0.5) for value in row):
+            wide = len(list(run))
+            areas[colour] = areas.get(colour, "") + f"M{across} {down}h{wide}v1h-{wide}z"
+            across += wide
+    rows, columns = len(map.grid), len(map.grid[0])
+    height = min(max(HEAT_WIDTH * rows / columns, HEAT_HEIGHTS[0]), HEAT_HEIGHTS[1])
+    return Heat(HEAT_WIDTH, round(height, 2), round(HEAT_WIDTH / columns, 4), round(height / rows, 4), areas)
+
+
+def about(map: MeanMap) -> str:
+    """What a map is the mean of, its range and its size."""
+    what = "mean share of each patch" if map.unit == SHARE else "mean value of each patch"
+    size = f"{len(map.grid)}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{len(map.grid[0])} patches"
+    return f"{what}, {digits(map.low)} to {digits(map.high)}; {size}, {plural(map.n, 'sample')}"
+
+
+def extremes(map: MeanMap) -> str:
+    """Where a map is greatest and least, for those who do not see the drawing."""
+    if not _half_spread(map):
+        return "the same everywhere"
+    grid = np.array(map.grid)
+    most, least = (np.unravel_index(place, grid.shape) for place in (grid.argmax(), grid.argmin()))
+    return f"most in row {most[0] + 1}, column {most[1] + 1}, least in row {least[0] + 1}, column {least[1] + 1}"
 
 
 def around(values: Iterable[float | None], start: float, length: float, pad: float = 0.08) -> Scale:
@@ -105,9 +167,28 @@ def tick(value: float) -> str:
     return f"{value:.{digits}f}".rstrip("0").rstrip(".").replace("-", "−") if value else "0"
 
 
+def digits(value: float) -> str:
+    """A map's number to three digits, however small: a share of hundreds of patches is."""
+    return f"{value:.3g}".replace("-", "−")
+
+
 def said(value: float, low: float | None, high: float | None) -> str:
     """A drawn value in words, for those who do not see the drawing."""
     return number(value) if low is None else f"{number(value)}, 95% interval {number(low)} to {number(high)}"
+
+
+def _half_spread(map: MeanMap) -> float:
+    """Half the greatest less half the least value, which is always a number; 0 where they differ by rounding alone."""
+    spread = map.high / 2 - map.low / 2
+    return spread if spread > NOISE * max(abs(map.low), abs(map.high)) else 0.0
+
+
+def _colour(share: float) -> str:
+    """The ramp's colour at a place from 0 to 1."""
+    place = round(share * (SHADES - 1)) / (SHADES - 1) * (len(RAMP) - 1)
+    first, last = RAMP[math.floor(place)], RAMP[math.ceil(place)]
+    mixed = (round(start + (end - start) * (place % 1)) for start, end in zip(first, last, strict=True))
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
 def _symmetric(rows: Iterable[tuple[str, Difference]], start: float, length: float) -> Scale:

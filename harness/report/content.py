@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import msgspec
@@ -12,6 +12,7 @@ from harness.compare import Comparison
 from harness.protocols import MetricInfo
 from harness.report.calibration import Calibration, calibrations
 from harness.report.document import run_document
+from harness.report.maps import MeanMap, mean_maps
 from harness.store import Run, RunStore
 from harness.types import Json
 from harness.verdict import Verdict
@@ -58,6 +59,7 @@ class Board:
     Attributes:
         infos: what is known of the scores, by name.
         calibrations: by the runs' letters.
+        maps: by the runs' letters, where the run looks on average, by the maps' names.
     """
 
     benchmark: str
@@ -67,6 +69,7 @@ class Board:
     infos: Infos
     calibrations: Mapping[str, tuple[Calibration, ...]]
     duels: tuple[Duel, ...] = ()
+    maps: Mapping[str, Mapping[str, MeanMap]] = field(default_factory=dict)
 
     @property
     def main(self) -> str | None:
@@ -127,7 +130,7 @@ def boards(store: RunStore, runs: Sequence[Run], protocol: str | None, infos: Ma
         item = ScoredRun(letter(number), run, run_document(store, run, rules))
         groups.setdefault((run.benchmark, _data(run), rules), []).append(item)
     return tuple(
-        _calibrated(store, Board(benchmark, data, rules, tuple(items), infos.get(benchmark, {}), {}))
+        _observed(store, Board(benchmark, data, rules, tuple(items), infos.get(benchmark, {}), {}))
         for (benchmark, data, rules), items in groups.items()
     )
 
@@ -150,6 +153,9 @@ def report_document(report: Report) -> dict[str, Json]:
             for board in report.boards
             for item in board.runs
         },
+        "maps": {
+            item.run.id: msgspec.to_builtins(board.maps[item.letter]) for board in report.boards for item in board.runs
+        },
         "verdicts": [verdict.document() for verdict in report.verdicts],
     }
 
@@ -165,6 +171,10 @@ def _rules(store: RunStore, run: Run, runs: Sequence[Run]) -> str:
     return next(iter([*shared, *own]), "")
 
 
-def _calibrated(store: RunStore, board: Board) -> Board:
-    found = {item.letter: calibrations(store, item.run, board.protocol, board.main) for item in board.runs}
-    return replace(board, calibrations=found)
+def _observed(store: RunStore, board: Board) -> Board:
+    """The board with what the answers of each run show by themselves."""
+    return replace(
+        board,
+        calibrations={item.letter: calibrations(store, item.run, board.protocol, board.main) for item in board.runs},
+        maps={item.letter: mean_maps(store, item.run) for item in board.runs},
+    )

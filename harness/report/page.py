@@ -98,14 +98,15 @@ def environment() -> Environment:
         text.percent,
         text.p_value,
         charts.tick,
+        charts.digits,
     ):
         found.filters[function.__name__] = function
     found.filters["when"] = lambda moment: text.DASH if moment is None else moment[:16].replace("T", " ") + " UTC"
     found.filters["series"] = lambda letter: ord(letter[0]) % 8
     for helper in (
         text.plural, charts.scale_of, charts.around, charts.spending, charts.forests, charts.said,
-        verdict.bounds, verdict.named, summary.title, summary.headline, summary.judged,
-        summary.warnings, summary.state, summary.covered, breakdowns,
+        charts.heat, charts.about, charts.extremes, verdict.bounds, verdict.named, summary.title, summary.headline,
+        summary.judged, summary.warnings, summary.state, summary.covered, breakdowns,
     ):  # fmt: skip
         found.globals[helper.__name__] = helper
     found.globals.update(FEW=FEW, MANY=MANY, QUANTITIES=QUANTITIES, BINS=BINS)

@@ -31,8 +31,8 @@ HOSTILE = [
 ELEMENTS = set(
     (  # noqa: SIM905 - as a list this is fifty lines
         "html head meta title link style script body header nav main section article footer div p span a h1 h2 h3 h4 "
-        "ul ol li dl dt dd table thead tbody tr th td details summary noscript figure figcaption small strong br bdi "
-        "code kbd svg g line circle rect polyline text form fieldset legend label input select option button"
+        "ul ol li dl dt dd table thead tbody tr th td details summary noscript figure figcaption small strong br wbr "
+        "bdi code kbd svg g line circle rect polyline path text form fieldset legend label input select option button"
     ).split()
 )
 """What a page is made of, images apart: those are the script's to add."""
