@@ -64,35 +64,6 @@ class Allocation:
         return {name: mean(np.concatenate([table[name] for table in tables])) for name in names}
 
 
-def selection_map(pairs: Iterable[Pair], name: str = BUDGET) -> FloatArray | None:
-    """The mean over samples of the share that each cell has of a map: where a model looks, whatever it is asked.
-
-    Args:
-        name: a map without negative numbers. A sample whose map is of another kind, or 0 everywhere, is left out.
-
-    Returns:
-        [rows, cols], summing to 1, on the grid that most samples have; others are laid over it, each of their cells
-        spread evenly over its area. None where no sample has such a map.
-    """
-    sums: dict[tuple[int, int], FloatArray] = {}
-    counts: defaultdict[tuple[int, int], int] = defaultdict(int)
-    for traces in _traces(pairs):
-        for _, maps in _stacked(traces, (name,)):
-            share = _shares(maps[name])
-            share = share[~np.isnan(share[:, 0, 0])]
-            grid = share.shape[1:]
-            sums[grid] = sums.get(grid, np.zeros(grid)) + share.sum(axis=0)
-            counts[grid] += len(share)
-    total = sum(counts.values())
-    if not total:
-        return None
-    rows, cols = max(counts, key=counts.__getitem__)
-    laid = np.zeros((rows, cols))
-    for (high, wide), summed in sums.items():
-        laid += _overlap(high, rows) @ summed @ _overlap(wide, cols).T
-    return laid / total
-
-
 def _traces(pairs: Iterable[Pair]) -> Iterator[list[Trace | None]]:
     """The pairs' traces in their order, some at a time."""
     traces = (pair.output.trace for pair in pairs)
@@ -174,11 +145,3 @@ def _correlation(first: FloatArray, second: FloatArray) -> FloatArray:
     spread = np.sqrt(np.square(first).sum(axis=-1) * np.square(second).sum(axis=-1))
     shared = (first * second).sum(axis=-1)
     return np.asarray(np.divide(shared, spread, out=np.full_like(spread, np.nan), where=spread > 0))
-
-
-def _overlap(source: int, target: int) -> FloatArray:
-    """[target, source]: the part of each of `source` equal pieces of a line that lies in each of `target` pieces."""
-    here = np.arange(target)[:, np.newaxis] / target
-    there = np.arange(source) / source
-    shared = np.minimum(here + 1 / target, there + 1 / source) - np.maximum(here, there)
-    return np.asarray(shared.clip(min=0) * source)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from harness import Measured, Pair
+from harness import Measured
 
 Labels = Mapping[str, Sequence[str | None]]
 
@@ -16,9 +16,3 @@ def mean(values: Iterable[float], labels: Labels | None = None) -> Measured:
     per_sample = np.fromiter(values, np.float64)
     known = per_sample[~np.isnan(per_sample)]
     return Measured(float(known.mean()) if known.size else None, per_sample, labels=labels or {})
-
-
-def labels(pairs: Iterable[Pair], facts: Iterable[str]) -> Labels:
-    """Fact -> [n] its value in each pair; a fact that no pair has is left out."""
-    found = {fact: [pair.sample.facts.get(fact) for pair in pairs] for fact in facts}
-    return {fact: keys for fact, keys in found.items() if any(key is not None for key in keys)}

@@ -21,7 +21,7 @@ from scipy import stats
 
 from harness import FileImage, Measured, Output, Pair, Sample, Trace
 from plugins.metrics import allocation
-from plugins.metrics.allocation import LEVELS, RELEVANCES, WEIGHTS, Allocation, selection_map
+from plugins.metrics.allocation import LEVELS, RELEVANCES, WEIGHTS, Allocation
 from plugins.metrics.tokens import Compression, Tokens
 from plugins.models.arr_coc import ArrCoc
 from tests.plugins.models.asking import Folders, answers, ask
@@ -114,12 +114,10 @@ def test_an_allocation_that_follows_relevance_correlates_with_it() -> None:
 def test_models_that_tell_nothing_have_no_figures(trace: Trace | None) -> None:
     measured = Allocation().compute([traced(trace)] * 3, "official")
     assert {name: item.value for name, item in measured.items()} == dict.fromkeys(Allocation().info)
-    assert selection_map([traced(trace)] * 3) is None
 
 
 def test_no_pairs_have_no_figures() -> None:
     assert {item.value for item in Allocation().compute([], "official").values()} == {None}
-    assert selection_map([]) is None
 
 
 GOOD = [[0.0, 1.0], [3.0, 1.0]]
@@ -178,48 +176,15 @@ def test_any_map_has_figures_in_their_range_or_none(drawn: Floats) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         measured = Allocation().compute([traced(trace)], "official")
-        chosen = selection_map([traced(trace)])
     usable = bool((drawn >= 0).all() and (drawn > 0).any())
-    assert (chosen is not None) == usable
     assert (measured["allocation_entropy"].value is not None) == (usable and drawn.size > 1)
     assert _within(measured["allocation_entropy"], 0, 1)
     assert (measured[RELEVANCES[0]].value is not None) == (np.unique(drawn).size > 1)
     assert _within(measured[RELEVANCES[0]], 1, 1)
-    if chosen is not None:
-        assert chosen.sum() == pytest.approx(1)
-        np.testing.assert_allclose(chosen, drawn / drawn.max() / (drawn / drawn.max()).sum())
 
 
 def _within(measured: Measured, low: float, high: float) -> bool:
     return measured.value is None or low - 1e-9 <= measured.value <= high + 1e-9
-
-
-def test_the_selection_map_is_the_mean_share_of_each_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocation, "AT_ONCE", 4)
-    maps = np.random.default_rng(3).random((10, 3, 5))
-    found = selection_map([*pairs_of("token_budget", *maps), traced(None)])
-    assert found is not None
-    np.testing.assert_allclose(found, np.mean([each / each.sum() for each in maps], axis=0))
-    assert selection_map(pairs_of("token_budget", *maps), "relevance") is None
-
-
-def test_other_grids_are_laid_over_the_most_frequent() -> None:
-    common = np.array([[1.0, 0, 0], [0, 0, 0]])  # two of these; the others are met first
-    fine = np.zeros((4, 6))
-    fine[3, 5] = 7  # in the last cell
-    whole = np.array([[1.0]])  # everywhere alike
-    split = np.array([[0.0, 2.0]])  # the right half: half of the middle column and all of the last
-    found = selection_map(pairs_of("token_budget", fine, whole, split, common, common))
-    assert found is not None
-    expected = 2 * common + np.array([[0, 0, 0], [0, 0, 1]]) + 1 / 6 + np.array([[0, 1 / 6, 1 / 3]] * 2)
-    np.testing.assert_allclose(found, expected / 5, atol=1e-15)
-
-
-def test_maps_that_have_no_shares_are_left_out_of_the_selection_map() -> None:
-    usable = [[1.0, 3.0]]
-    found = selection_map(pairs_of("a", [[-1.0, 3.0]], [[0.0, 0.0]], [[math.nan, 1.0]], [[0.0]], usable), "a")
-    assert found is not None
-    np.testing.assert_allclose(found, [[0.25, 0.75]])
 
 
 def test_a_trace_read_from_text_is_the_same() -> None:
@@ -241,6 +206,3 @@ def test_the_routing_of_arr_coc_has_every_figure(tmp_path: Path) -> None:
     assert measured == pytest.approx(by_definition(output.trace))
     kept = Compression().compute(pairs, "official")["kept_fraction"].value
     assert Tokens().compute(pairs, "official")["tokens_per_patch"].value == kept == 28 / 256
-    chosen = selection_map(pairs)
-    assert chosen is not None
-    np.testing.assert_allclose(chosen, np.array(output.trace.maps["token_budget"]) / 28, atol=1e-6)
