@@ -104,7 +104,7 @@ def paired_mean(a: FloatArray, b: FloatArray, clusters: IntArray) -> Paired:
     clusters. Where every cluster is one sample and all values are 0 or 1, the p-value is that of McNemar's exact test
     instead (1947; the binomial of the samples that differ); with several samples a cluster that test would be wrong.
 
-    Where some samples have a value on one side alone, as a precision has one of what was claimed, each mean is over
+    Where some samples have a value on one side alone, as a share of what was claimed has, each mean is over
     its own side's, since those with both may be just those on which the two agree. The means A and B are then ratios
     of sums, and the error is that of their linear expansion (the delta method: Cochran, 1977, chapter 6): sample i
     counts as (B - A) + (b_i - B) / p_b - (a_i - A) / p_a, where p is the share of samples with a value on that side,

@@ -62,6 +62,7 @@ BELOW: dict[str, set[str]] = {
         "images",
         "plan",
         "protocols",
+        "scoring",
         "stats",
         "store",
         "types",
