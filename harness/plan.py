@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from harness.config import Settings
 from harness.errors import ConfigError, DataError, HarnessError, ImageError, PluginError, UnknownName, UsageError
 from harness.host import Catalog, Listing, say
-from harness.protocols import Benchmark, CheckpointStore, ModelPlugin, ModelSpec
+from harness.protocols import Benchmark, CheckpointStore, Metric, ModelPlugin, ModelSpec
 from harness.types import NOTHING, DataSource, ImageRef, Json, Request, Sample
 
 IMAGE_MODES = ("real", "none", "shuffled")
@@ -37,7 +38,7 @@ class ModelChoice:
     spec: ModelSpec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MetricChoice:
     """A metric and which of its scores are wanted, in order.
 
@@ -49,6 +50,16 @@ class MetricChoice:
     scores: tuple[str, ...]
     options: Mapping[str, Json]
     asked: bool = True
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The metric itself, made once: it may read large files."""
+        made: Metric = self.listing.load(**self.options)
+        return made
+
+    def __getstate__(self) -> dict[str, Json]:
+        """All but the metric, which another process makes for itself."""
+        return {name: value for name, value in vars(self).items() if name != "metric"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from harness.errors import PluginError
 from harness.host import Catalog, say
 from harness.plan import MetricChoice, Task, choose_task
 from harness.report.document import run_document
-from harness.scoring import Scored, metric_digest, score, unmet_needs
+from harness.scoring import Pairs, Scored, metric_digest, score, unmet_needs
 from harness.store import COMPLETE, Run, RunStore
 from harness.types import RESULTS, DataSource, Json, Output, Pair, Sample
 
@@ -39,7 +39,7 @@ class Scorer:
             remark(f"{task.name} will go without {missing}: {reason}")
         metrics = tuple(
             choice
-            if choice.asked
+            if choice.asked or unmet.keys().isdisjoint(choice.scores)
             else replace(choice, scores=tuple(name for name in choice.scores if name not in unmet))
             for choice in task.metrics
         )
@@ -82,7 +82,7 @@ class Scorer:
         return replace(task, profile=RESULTS, protocol=chosen)
 
     def document(
-        self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Callable[[], Iterable[Pair]] | None = None
+        self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Callable[[], Pairs] | None = None
     ) -> dict[str, Json]:
         """The scores that the task wants: the stored ones where they are there, else new ones.
 
@@ -103,7 +103,7 @@ class Scorer:
             stored = Scored({**old.scores, **new.scores}, {}, new.unscored, nothing)
         return run_document(self._store, run, task.protocol, stored.only(_names(task.metrics)))
 
-    def _score(self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Iterable[Pair] | None = None) -> Scored:
+    def _score(self, run: Run, task: Task, unmet: Mapping[str, str], pairs: Pairs | None = None) -> Scored:
         """Score the run's stored answers, or `pairs` where they are at hand already, and store the scores.
 
         What is given back is what was made now: another process may take it from the workspace at any time.
@@ -137,6 +137,9 @@ class StoredPairs:
     store: RunStore
     run: Run
     task: Task
+
+    def __len__(self) -> int:
+        return self.store.asked(self.run) - len(self.store.failed(self.run))
 
     def __iter__(self) -> Iterator[Pair]:
         for sample, prediction in self.store.predictions(self.run):

@@ -127,8 +127,10 @@ class _Grouped:
 
     def _taken_down(self) -> Iterator[Pair]:
         groups: list[str] = []
+        known: dict[str, str] = {}  # each stored sample brings a text of its own
         for pair in self._pairs:
-            groups.append(pair.sample.group)
+            group = pair.sample.group
+            groups.append(known.setdefault(group, group))
             yield pair
         self._groups = groups
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -233,6 +234,39 @@ def test_a_document_has_its_scores_in_the_order_in_which_they_were_asked_for(cli
         assert list(new["scores"]) == list(again["scores"]) == ["exact_words", "exact"]
         assert list(session.rescore(new["run"], metrics=asked.metrics)["scores"]) == ["exact_words", "exact"]
     assert list(stored(trivia, new["run"])) == ["exact", "exact_words"]
+
+
+def test_a_metric_is_made_once_and_reads_the_answers_no_oftener_than_it_wants(
+    cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from acme_vlm.metric import Exact
+
+    made: list[float] = []
+    passes: list[Run] = []
+    begin, read = Exact.__init__, RunStore.predictions
+
+    def counted(self: Exact, weight: float = 1.0) -> None:
+        made.append(weight)
+        begin(self, weight)
+
+    def noted(self: RunStore, run: Run) -> Any:
+        passes.append(run)
+        return read(self, run)
+
+    monkeypatch.setattr(Exact, "__init__", counted)
+    monkeypatch.setattr(RunStore, "predictions", noted)
+    write_settings(trivia.parent, ("{exact: {weight: 0.5}}",))
+    with open_session(trivia.parent / "home") as session:
+        task = session.benchmark("acme-trivia")
+        pickled = pickle.dumps(task.metrics)
+        run = session.score_results("acme-trivia", [Path(write(trivia, answers(trivia)))])
+        configured = len(made)
+        assert configured == 1
+        assert session.rescore(run["run"])["scores"] == run["scores"]
+        assert len(made) == 2
+        assert len(passes) == 2, "the metric goes through the pairs twice"
+        assert task.metrics[0].metric is task.metrics[0].metric
+        assert pickle.dumps(task.metrics) == pickled, "other processes make metrics for themselves"
 
 
 def test_what_is_configured_comes_before_what_was_asked_for_earlier(cli: Command, trivia: Path) -> None:

@@ -26,7 +26,7 @@ def scored(measured: Measured, groups: Sequence[int], confidence: float = 0.95) 
     metric = SimpleNamespace(
         info={"s": MetricInfo("fraction", higher_is_better=True)}, compute=lambda pairs, protocol: {"s": measured}
     )
-    choice: Any = SimpleNamespace(listing=SimpleNamespace(load=lambda: metric), options={}, scores=("s",))
+    choice: Any = SimpleNamespace(metric=metric, scores=("s",))
     pairs: Any = [SimpleNamespace(sample=SimpleNamespace(group=str(group))) for group in groups]
     return score(pairs, [choice], "", unmet={}, confidence=confidence)
 
