@@ -143,13 +143,14 @@ class RunStore:
         Raises:
             UnknownName: there is none, or there are several.
         """
-        found = [run for run in self.runs() if run.id == id] or [run for run in self.runs() if run.id.startswith(id)]
-        if len(found) != 1:
-            hint = (
-                f"several runs start so: {', '.join(run.id for run in found)}" if found else "see `harness list runs`"
-            )
-            raise UnknownName("run", id, [run.id for run in self.runs()], hint)
-        return found[0]
+        query = "SELECT * FROM runs WHERE substr(id, 1, ?) = ? ORDER BY id != ?, key DESC"
+        with self._database.reading() as connection:
+            found = connection.execute(query, (len(id), id, id)).fetchall()
+            if len(found) == 1 or (found and found[0]["id"] == id):
+                return _run(found[0])
+            known = [name for (name,) in connection.execute("SELECT id FROM runs ORDER BY key DESC")]
+        several = ", ".join(row["id"] for row in found)
+        raise UnknownName("run", id, known, f"several runs start so: {several}" if found else "see `harness list runs`")
 
     def runs(self) -> list[Run]:
         """All runs, newest first."""

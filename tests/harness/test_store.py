@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import harness.store
 from harness.database import Database
+from harness.errors import UnknownName
 from harness.plan import choose_model, choose_task, encode_sample, make_plan
 from harness.schema import BLOCK, MIGRATIONS
 from harness.scoring import Scored
@@ -86,6 +88,25 @@ def test_scores_of_other_names_stay_and_the_main_figure_comes_first(store: RunSt
     keep("b", "d", digest="5", order=["b", "a"])
     assert list(store.scored(run, "rules").scores) == ["b", "a", "z", "c", "d"]
     assert store.scored(run, "other").scores["a"].value == 7
+
+
+def test_a_run_is_found_by_what_its_id_starts_with(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [begin(store, str(number)) for number in range(20)]
+    read: list[str] = []
+    make = harness.store._run
+    monkeypatch.setattr(harness.store, "_run", lambda row: read.append(row["id"]) or make(row))
+    for run in runs:
+        assert store.get(run.id) == store.get(run.id[:9]) == run
+    assert len(read) == 40, "no other runs are read"
+    with store._database.transaction() as connection:
+        connection.execute("UPDATE runs SET id = 'zab' WHERE key = 1")
+        connection.execute("UPDATE runs SET id = 'zabc' WHERE key = 2")
+        connection.execute("UPDATE runs SET id = 'za%_' WHERE key = 3")
+    assert [store.get(name).key for name in ("zab", "zabc", "za%")] == [1, 2, 3]
+    with pytest.raises(UnknownName, match="several runs start so: za%_, zabc, zab"):
+        store.get("za")
+    with pytest.raises(UnknownName, match="see `harness list runs`"):
+        store.get("_b")
 
 
 def test_a_failure_never_replaces_an_answer(trivia: Path, with_third_party: None) -> None:
