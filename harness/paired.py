@@ -82,10 +82,9 @@ class Paired:
         if self.stderr is None:
             return None
         if self.stderr == 0:
-            share, reach = unseen(self.clusters, confidence), max(self.reach, abs(self.difference))
-            return self.difference - share * (reach + self.difference), self.difference + share * (
-                reach - self.difference
-            )
+            share, middle, reach = unseen(self.clusters, confidence), self.difference, self.reach
+            reach = max(reach, abs(middle))
+            return middle - share * (reach + middle), middle + share * (reach - middle)
         from scipy.special import ndtr, stdtrit
 
         t = float(stdtrit(self.degrees, (1 + confidence) / 2))
