@@ -27,13 +27,13 @@ class Results:
     """A benchmark's samples and what results files answered.
 
     Attributes:
-        samples: all of the benchmark, in its order, each with what `encode_sample` makes of it.
+        samples: all of the benchmark, in its order.
         outputs: the answer to each sample, None where there is none.
         data_digest: that of the benchmark's samples.
         fingerprint: the hash of the answers and of what they answer.
     """
 
-    samples: Sequence[tuple[Sample, bytes]]
+    samples: Sequence[Sample]
     outputs: Sequence[Output | None]
     data_digest: str
     fingerprint: str
@@ -50,11 +50,11 @@ class Results:
     def pairs(self) -> list[Pair]:
         """The answered samples; the answers as they stand in the file."""
         both = zip(self.samples, self.outputs, strict=True)
-        return [Pair(sample, output.text, output) for (sample, _), output in both if output is not None]
+        return [Pair(sample, output.text, output) for sample, output in both if output is not None]
 
     def predictions(self) -> Iterator[Prediction]:
         """One a sample, a failure where there is no answer."""
-        for position, ((sample, _), output) in enumerate(zip(self.samples, self.outputs, strict=True)):
+        for position, (sample, output) in enumerate(zip(self.samples, self.outputs, strict=True)):
             yield Prediction(position, sample.id, MISSING if output is None else output)
 
 
@@ -70,26 +70,25 @@ def read_results(task: Task, paths: Sequence[Path], *, allow_partial: bool, rema
         DataError: a file cannot be read, or does not answer each sample once.
     """
     given, repeated = _answers(task, paths)
-    samples: list[tuple[Sample, bytes]] = []
+    samples: list[Sample] = []
     outputs: list[Output | None] = []
     missing: list[str] = []
     digest, fingerprint, encode = DataDigest(), hashlib.sha256(), msgspec.json.Encoder().encode
     for sample in task.samples():
-        content = encode_sample(sample)
-        digest.add(sample, content)
+        digest.add(sample, encode_sample(sample))  # not kept: a second encoding takes less time than this much memory
         output = given.pop(sample.id, None)
         if output is None:
             missing.append(sample.id)
         else:
             fingerprint.update(encode((sample.id, output.text, output.trace)))
-        samples.append((sample, content))
+        samples.append(sample)
         outputs.append(output)
     if not samples:
         raise DataError(f"{task.data}: benchmark {task.name!r} found no samples there")
     where = ", ".join(map(str, paths))
     if len(missing) == len(samples):
         raise DataError(
-            f"{where}: answers none of the {len(samples)} samples in {task.data}, such as {samples[0][0].id!r}"
+            f"{where}: answers none of the {len(samples)} samples in {task.data}, such as {samples[0].id!r}"
             + (f"; it answers {_examples(given)}" if given else "")
         )
     faults = [
