@@ -20,6 +20,7 @@ from harness.types import NOTHING, DataSource, ImageRef, Json, Request, Sample
 
 IMAGE_MODES = ("real", "none", "shuffled")
 _ENCODER = msgspec.json.Encoder(order="sorted")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*=", re.IGNORECASE)
 
 
@@ -420,6 +421,11 @@ def decode_sample(content: Json, shared: Mapping[str, Json] = NOTHING) -> Sample
     """The sample whose JSON `encode_sample` wrote, with what its dataset shares; it has no pictures."""
     id_, question, references, group, facts = content
     return Sample(id_, (), question, tuple(references), group, facts, shared)
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: half a surrogate pair becomes U+FFFD."""
+    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _hash_or_say(image: ImageRef, hash_image: Callable[[ImageRef], str]) -> str:

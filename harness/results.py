@@ -13,9 +13,8 @@ import msgspec
 
 from harness.errors import DataError, HarnessError, PluginError, UsageError
 from harness.host import say
-from harness.plan import DataDigest, Task, encode_sample
+from harness.plan import DataDigest, Task, encode_sample, storable
 from harness.protocols import ResultsReader
-from harness.store import storable
 from harness.types import RESULTS, Failure, Json, Output, Pair, Prediction, Sample
 
 MISSING = Failure("missing", "the results have no answer to it")

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import math
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import numpy as np
 from harness.database import Database
 from harness.digests import file_sha256
 from harness.errors import ImageError, UnknownName
-from harness.plan import decode_sample, encode_shared, run_id
+from harness.plan import decode_sample, encode_shared, run_id, storable
 from harness.schema import BLOCK
 from harness.scoring import Scored
 from harness.stats import FloatArray
@@ -31,7 +30,6 @@ from harness.types import NOTHING, Failure, FileImage, ImageRef, Json, Output, P
 
 RUNNING = "running"
 COMPLETE = "complete"
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,11 +416,6 @@ def _bytes(values: FloatArray | None) -> bytes | None:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
-
-
-def storable(text: str) -> str:
-    """Text that UTF-8 can hold: half a surrogate pair becomes U+FFFD."""
-    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _now() -> str:
