@@ -16,6 +16,7 @@ from harness.stats import (
     IntArray,
     clustered_mean,
     distinct,
+    hardly_vary,
     jackknife,
     resampled_sums,
     unseen,
@@ -52,6 +53,7 @@ class Paired:
         reason: why there is no test.
         reach: how large a difference could be: 1 between fractions, which values between 0 and 1 are taken for, else as
             large as the largest value; 0 where it is certain that there is none.
+        rare: whether hardly a cluster, or none, differs from the others.
     """
 
     a: float
@@ -67,6 +69,7 @@ class Paired:
     design_effect: float | None = None
     reason: str = ""
     reach: float = 1.0
+    rare: bool = False
 
     def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
         """The two-sided confidence interval of the difference; its one bound holds with (1 + confidence) / 2.
@@ -76,15 +79,19 @@ class Paired:
         degrees of freedom. Where no resample lies so far out, by t and the bootstrap's standard error. None where
         there is no test.
 
-        Where no cluster differs from the others, that is not certainty: those that do, and by `reach` either way, may
-        be as many as `unseen` says.
+        Where hardly a cluster differs from the others, it is no narrower than if none did, which is not certainty:
+        those that do, and by `reach` either way, may be as many as `unseen` says.
         """
         if self.stderr is None:
             return None
-        if self.stderr == 0:
-            share, middle, reach = unseen(self.clusters, confidence), self.difference, self.reach
-            reach = max(reach, abs(middle))
-            return middle - share * (reach + middle), middle + share * (reach - middle)
+        low, high = self._spread(self.stderr, confidence)
+        if self.rare:
+            share, reach = unseen(self.clusters, confidence), max(self.reach, abs(self.difference))
+            low = min(low, self.difference - share * (reach + self.difference))
+            high = max(high, self.difference + share * (reach - self.difference))
+        return low, high
+
+    def _spread(self, stderr: float, confidence: float) -> tuple[float, float]:
         from scipy.special import ndtr, stdtrit
 
         t = float(stdtrit(self.degrees, (1 + confidence) / 2))
@@ -93,7 +100,7 @@ class Paired:
             if tail * (self.resampled.size + 1) >= 1:
                 low, high = np.quantile(self.resampled, [tail, 1 - tail])
                 return float(low), float(high)
-        return self.difference - t * self.stderr, self.difference + t * self.stderr
+        return self.difference - t * stderr, self.difference + t * stderr
 
 
 def paired_mean(a: FloatArray, b: FloatArray, clusters: IntArray) -> Paired:
@@ -128,11 +135,14 @@ def paired_mean(a: FloatArray, b: FloatArray, clusters: IntArray) -> Paired:
     if interval is None:
         return Paired(*known, reason=ONE_CLUSTER)
     alone, reach = float(change.std(ddof=1)) / np.sqrt(a.size), _reach(a[has_a], b[has_b])
-    test, p_value = CLUSTERED_T, _student_p(difference, interval.stderr, count - 1, count, reach)
+    rare = interval.stderr == 0 or hardly_vary(change, clusters)
+    test, p_value = CLUSTERED_T, _student_p(difference, interval.stderr, count - 1)
+    if rare:
+        p_value = max(p_value, _rare_p(difference, count, reach))
     if whole and count == a.size and _binary(a) and _binary(b):
         test, p_value = MCNEMAR, mcnemar(int((change > 0).sum()), int((change < 0).sum()))
     effect = float((interval.stderr / alone) ** 2) if varies(alone, change) else None
-    return Paired(*known, test, interval.stderr, p_value, count - 1, design_effect=effect, reach=reach)
+    return Paired(*known, test, interval.stderr, p_value, count - 1, design_effect=effect, reach=reach, rare=rare)
 
 
 def _expanded(a: FloatArray, b: FloatArray, mean_a: float, mean_b: float) -> FloatArray:
@@ -187,12 +197,12 @@ def paired_bootstrap(
     stderr, reach = float(change.std(ddof=1)) * _widening(count), _reach(np.array(values))
     if not varies(stderr, change):
         stderr = 0.0
-    by_t, p_value = _student_p(known[2], stderr, count - 1, count, reach), _percentile_p(change, count)
+    p_value = _percentile_p(change, count)
+    if change[0] > 0 or change[-1] < 0:
+        p_value = min(p_value, _student_p(known[2], stderr, count - 1))
     if stderr == 0:
-        p_value = by_t
-    elif change[0] > 0 or change[-1] < 0:
-        p_value = min(p_value, by_t)
-    return Paired(*known, BOOTSTRAP, stderr, p_value, count - 1, change, reach=reach)
+        p_value = _rare_p(known[2], count, reach)
+    return Paired(*known, BOOTSTRAP, stderr, p_value, count - 1, change, reach=reach, rare=stderr == 0)
 
 
 def paired_jackknife(values: tuple[float, float], a: FloatArray, b: FloatArray, *, n: int, clusters: int) -> Paired:
@@ -207,9 +217,9 @@ def paired_jackknife(values: tuple[float, float], a: FloatArray, b: FloatArray, 
     interval = jackknife(known[2], changes(a, b))
     if interval is None:
         return Paired(*known, reason=ONE_CLUSTER if a.size < 2 else "it has no score without one of its parts")
-    reach = _reach(np.array(values))
-    p_value = _student_p(known[2], interval.stderr, a.size - 1, clusters, reach)
-    return Paired(*known, JACKKNIFE, interval.stderr, p_value, a.size - 1, reach=reach)
+    reach, rare = _reach(np.array(values)), interval.stderr == 0
+    p_value = _rare_p(known[2], clusters, reach) if rare else _student_p(known[2], interval.stderr, a.size - 1)
+    return Paired(*known, JACKKNIFE, interval.stderr, p_value, a.size - 1, reach=reach, rare=rare)
 
 
 def changes(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -243,18 +253,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in result]
 
 
-def _student_p(difference: float, stderr: float, degrees: int, clusters: int, reach: float) -> float:
-    """Two-sided.
-
-    Where no cluster differs from the others, 1 less the confidence at which `Paired.interval` would just reach 0; of
-    fractions that went from 0 to 1, say, that is the sign test's 2 / 2^G.
-    """
+def _student_p(difference: float, stderr: float, degrees: int) -> float:
+    """Two-sided; of what has no spread, as if it had hardly any."""
     if stderr == 0:
-        reach = max(reach, abs(difference))
-        return min(1.0, 2 * (reach / (reach + abs(difference))) ** clusters) if difference else 1.0
+        return float(difference == 0)
     from scipy.special import stdtr
 
     return 2 * float(stdtr(degrees, -abs(difference) / stderr))
+
+
+def _rare_p(difference: float, clusters: int, reach: float) -> float:
+    """Where hardly a cluster differs from the others: at 1 less that confidence `Paired.interval` just reaches 0.
+
+    Of fractions that all went from 0 to 1, say, that is the sign test's 2 / 2^G.
+    """
+    if difference == 0:
+        return 1.0
+    reach = max(reach, abs(difference))
+    return min(1.0, 2 * (reach / (reach + abs(difference))) ** clusters)
 
 
 def _percentile_p(change: FloatArray, clusters: int) -> float:

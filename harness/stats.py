@@ -17,6 +17,8 @@ CONFIDENCE = 0.95
 RESAMPLES = 1_000
 EXPANDED = 300
 """Degrees of freedom from which on Student's t is expanded around the normal distribution."""
+FEW = 3
+"""So many clusters that differ from all others t takes for less uncertain than it is to have seen none."""
 _ROUNDING = 1e-12
 """A spread of that share of the values is what rounding leaves of none."""
 
@@ -47,8 +49,8 @@ def clustered_mean(values: FloatArray, clusters: IntArray, confidence: float = C
         clusters: [n] numbers from 0.
 
     Returns:
-        None where there are fewer than two clusters, which say nothing about their spread; where all are alike, what
-        `alike` says.
+        None where there are fewer than two clusters, which say nothing about their spread. Where hardly any differ from
+        the others, it is no narrower than what `alike` says: a few wrong answers do not make a score surer.
     """
     count = distinct(clusters)
     if count < 2:
@@ -56,9 +58,12 @@ def clustered_mean(values: FloatArray, clusters: IntArray, confidence: float = C
     mean = float(values.mean())
     totals = np.bincount(clusters, weights=values - mean)
     stderr = float(np.sqrt(count / (count - 1) * np.square(totals).sum()) / values.size)
-    if varies(stderr, values):
-        return _around(mean, stderr, count - 1, confidence)
-    return alike(mean, count, confidence)
+    stderr = stderr if varies(stderr, values) else 0.0
+    usual = _around(mean, stderr, count - 1, confidence)
+    if stderr and not hardly_vary(values, clusters):
+        return usual
+    least = alike(mean, count, confidence)
+    return Interval(stderr, min(usual.low, least.low), max(usual.high, least.high))
 
 
 def resampled_sums(
@@ -157,6 +162,20 @@ def alike(value: float, clusters: int, confidence: float = CONFIDENCE) -> Interv
     share = unseen(clusters, confidence)
     below, above = (value, 1 - value) if 0 <= value <= 1 else (abs(value), abs(value))
     return Interval(0.0, value - share * below, value + share * above)
+
+
+def hardly_vary(values: FloatArray, clusters: IntArray) -> bool:
+    """Whether most clusters have one and the same mean, and no more than `FEW` another.
+
+    Args:
+        values: [n].
+        clusters: [n] numbers from 0.
+    """
+    sizes, totals = np.bincount(clusters), np.bincount(clusters, weights=values)
+    means = totals[sizes > 0] / sizes[sizes > 0]
+    same = np.isclose(means, np.median(means), rtol=1e-9, atol=_ROUNDING * float(np.abs(values).max(initial=0)))
+    odd = int(np.count_nonzero(~same))
+    return odd <= FEW and 2 * odd < means.size
 
 
 def unseen(clusters: int, confidence: float = CONFIDENCE) -> float:

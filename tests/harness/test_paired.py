@@ -71,6 +71,8 @@ def test_clusters_of_one_give_the_paired_t_test(values: list[tuple[float, float]
     if np.ptp(b - a) < 1e-6:
         return
     found = paired_mean(a, b, np.arange(a.size))
+    if found.rare:  # and no surer than if none had changed
+        found = replace(found, rare=False, p_value=min(found.p_value, scipy_stats.ttest_rel(b, a).pvalue))
     oracle = scipy_stats.ttest_rel(b, a)
     assert found.test == (MCNEMAR if set(a) | set(b) <= {0.0, 1.0} else CLUSTERED_T)
     if found.test == CLUSTERED_T:
@@ -231,6 +233,26 @@ def test_clusters_that_all_went_one_way_are_the_sign_test(count: int) -> None:
             low, high = sorted(sign * np.array(found.interval(0.9)))
             assert low == pytest.approx(2 * oracle.proportion_ci(0.9, "exact").low - 1, abs=1e-9)
             assert high == 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("count", [10, 200, 400])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_more_that_changed_are_never_less_sure(count: int, sign: int, confidence: float) -> None:
+    """By t alone one that is worse would have been surer to be no loss than none."""
+    bounds, p_values = [], []
+    for changed in range(min(count // 2, 12)):
+        a, b = np.repeat([[float(sign < 0)], [float(sign < 0)]], 2 * count, axis=1)
+        b[: 2 * changed] += sign
+        found = paired_mean(a, b, np.arange(2 * count) // 2)
+        bounds.append(sign * np.array(found.interval(confidence))[::sign])
+        p_values.append(found.p_value)
+        low, high = found.interval(1 - found.p_value + 1e-6) if found.p_value < 1 else (0, 0)
+        assert low <= 0 <= high
+    nearer, further = np.array(bounds).T
+    assert further.tolist() == sorted(further)
+    assert nearer[0] == -further[0] < 0
+    assert p_values == sorted(p_values, reverse=True)
 
 
 @pytest.mark.parametrize(("count", "small"), [(5, True), (300, False)])

@@ -127,6 +127,23 @@ def test_no_spread_seen_is_clopper_and_pearsons_interval(count: int, value: floa
         assert (interval.low, interval.high) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("count", [10, 367, 2_000])
+def test_a_few_wrong_answers_do_not_make_a_score_surer(count: int, size: int) -> None:
+    """By t alone one wrong answer among 367 would have had a higher bound, 0.992, than none, 0.990."""
+    codes = np.repeat(np.arange(count), size)
+    lows = []
+    for wrong in range(min(count, 12)):
+        interval = clustered_mean((codes >= wrong).astype(float), codes)
+        assert interval is not None
+        lows.append(interval.low)
+        if 3 < wrong < count / 2:
+            reach = student(count - 1, 0.95) * interval.stderr
+            assert interval.high - interval.low == pytest.approx(2 * reach)
+    assert lows == sorted(lows, reverse=True)
+    assert lows[0] == pytest.approx(0.025 ** (1 / count))
+
+
 @given(st.floats(-10, 10), st.integers(2, 50), st.integers(1, 4))
 def test_no_spread_seen_bounds_any_value(value: float, count: int, size: int) -> None:
     codes = np.repeat(np.arange(count), size)

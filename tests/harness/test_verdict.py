@@ -96,7 +96,7 @@ def test_a_gain_on_a_few_samples_is_not_one_on_all(count: int, status: str) -> N
 
 def test_the_interval_of_any_confidence_is_that_of_the_measurement() -> None:
     generator = np.random.default_rng(0)
-    values = (generator.random(60) < 0.97).astype(float)
+    values = (generator.random(60) < 0.8).astype(float)
     groups = [n // 2 for n in range(60)]
     replicates = np.array([0.8, 0.9, 0.85, 0.95])
     widths: dict[str, list[float]] = {}
@@ -117,9 +117,8 @@ def test_the_interval_of_any_confidence_is_that_of_the_measurement() -> None:
             assert found.low is not None
             assert found.high is not None
             widths.setdefault(name, []).append(found.high - found.low)
-        if confidence < 0.999:  # a share's resamples are skewed and end at 1
+        if confidence < 0.999:  # a share's resamples do not go beyond 1
             assert of_share.high <= 1
-            assert of_share.measured - of_share.low > of_share.high - of_share.measured
     for found in widths.values():
         assert found == sorted(found)
         assert found[-1] > found[0]
