@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import Incomplete, UsageError
@@ -81,7 +82,7 @@ def runs_meant(text: str, store: RunStore, catalog: Catalog, checkpoints: Checkp
     plugin, _, rest = text.partition(":")
     if plugin == RESULTS:
         name = f"{RESULTS}:{','.join(Path(file).name for file in rest.split(','))}"
-        found = [run for run in runs if run.model == name]
+        found = [replace(run, model=name) for run in runs if name in run.names]
     else:
         choice = choose_model(text, catalog, checkpoints)
         identity = {"plugin": choice.plugin, "fingerprint": choice.spec.fingerprint, "image": choice.image}

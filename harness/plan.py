@@ -243,7 +243,8 @@ def _narrowed(
         ]
         if givers:
             choice = configured[givers[0]]
-            wanted.setdefault(givers[0], []).extend([name] if name in choice.scores else choice.scores)
+            whole = name == choice.listing.entry.name and name not in choice.scores
+            wanted.setdefault(givers[0], []).extend(choice.scores if whole else [name])
         else:
             others.append(name)
     narrowed = tuple(
