@@ -20,6 +20,8 @@ from harness.pairing import require_complete, runs_meant
 from harness.plan import choose_model, choose_task
 from harness.protocols import Benchmark, CheckpointStore
 from harness.scorer import Scorer
+from harness.scoring import Scored
+from harness.stats import CONFIDENCE
 from harness.store import Run, RunStore
 from harness.types import RESULTS, Json
 from harness.verdict import (
@@ -94,14 +96,11 @@ class Gate:
         against = {target.benchmark for number, found in targets.items() for target in found
                    if rules.require[number].against}  # fmt: skip
         base = self._baseline(rules, baseline, against, policy, notes)
-        needed = {
-            name: list(dict.fromkeys(target.score for found in targets.values() for target in found
-                                     if target.benchmark == name))
-            for name in benchmarks
-        }  # fmt: skip
-        scored = {name: self._comparer.score(run, remark, metrics=needed[name]) for name, run in candidate.runs.items()}
+        measured = self._measured(rules, targets, candidate, remark)
         against_base = {
-            name: self._comparer.compare(base.runs[name], candidate.runs[name], remark, metrics=needed[name])
+            name: self._comparer.compare(
+                base.runs[name], candidate.runs[name], remark, metrics=_scores(targets.values(), name)
+            )
             for name in base.runs
         }
         coverage = {name: self._coverage(run) for name, run in candidate.runs.items()}
@@ -109,7 +108,8 @@ class Gate:
         for number, requirement in enumerate(rules.require):
             for target in targets[number]:
                 if requirement.against is None:
-                    finding = absolute(requirement, target, scored[target.benchmark], coverage[target.benchmark])
+                    figures = measured[target.benchmark, requirement.confidence or CONFIDENCE]
+                    finding = absolute(requirement, target, figures, coverage[target.benchmark])
                 elif base.runs:
                     finding = self._relative(requirement, target, against_base[target.benchmark])
                 else:
@@ -129,6 +129,21 @@ class Gate:
             protocols={name: self._scorer.task_of(run, None, ()).protocol for name, run in candidate.runs.items()},
             notes=tuple(notes),
         )
+
+    def _measured(
+        self, rules: GateSettings, targets: Mapping[int, Sequence[Target]], candidate: Side, remark: Remark
+    ) -> dict[tuple[str, float], Scored]:
+        """The candidate's scores that are asked for by themselves: by benchmark and the intervals' confidence."""
+        asked: dict[tuple[str, float], list[Sequence[Target]]] = {}
+        for number, requirement in enumerate(rules.require):
+            for target in targets[number] if requirement.against is None else ():
+                asked.setdefault((target.benchmark, requirement.confidence or CONFIDENCE), []).append([target])
+        return {
+            (name, confidence): self._comparer.score(
+                candidate.runs[name], remark, metrics=_scores(found, name), confidence=confidence
+            )
+            for (name, confidence), found in asked.items()
+        }
 
     def _meant(self, name: str) -> list[Run]:
         return runs_meant(name, self._store, self._catalog, self._checkpoints)
@@ -303,3 +318,8 @@ class Gate:
             },
         }
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
+
+
+def _scores(targets: Iterable[Sequence[Target]], benchmark: str) -> list[str]:
+    """The names of a benchmark's scores among targets."""
+    return list(dict.fromkeys(item.score for found in targets for item in found if item.benchmark == benchmark))

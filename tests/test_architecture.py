@@ -50,6 +50,8 @@ BELOW: dict[str, set[str]] = {
         "plan",
         "protocols",
         "scorer",
+        "scoring",
+        "stats",
         "store",
         "types",
         "verdict",
