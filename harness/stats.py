@@ -155,13 +155,12 @@ def jackknife(value: float, replicates: FloatArray, confidence: float = CONFIDEN
 def alike(value: float, clusters: int, confidence: float = CONFIDENCE) -> Interval:
     """The interval of a score of G clusters that are all alike: no spread seen is not no spread.
 
-    Others may be anywhere between 0 and 1, if the score is a fraction, as one between 0 and 1 is taken to be; else as
-    far off as it is from 0. There are no more of them than `unseen` says, so that of a score of 1 this is Clopper and
-    Pearson's (1934) interval.
+    Others may be anywhere between 0 and 1, if the score is a fraction, as one between 0 and 1 is taken to be. There are
+    no more of them than `unseen` says, so that of a score of 1 this is Clopper and Pearson's (1934) interval. Of a
+    score without bounds, such as tokens, nothing can be said of what was not seen.
     """
-    share = unseen(clusters, confidence)
-    below, above = (value, 1 - value) if 0 <= value <= 1 else (abs(value), abs(value))
-    return Interval(0.0, value - share * below, value + share * above)
+    share = unseen(clusters, confidence) if 0 <= value <= 1 else 0.0
+    return Interval(0.0, value - share * value, value + share * (1 - value))
 
 
 def hardly_vary(values: FloatArray, clusters: IntArray) -> bool:
