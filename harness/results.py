@@ -27,12 +27,14 @@ class Results:
 
     Attributes:
         samples: all of the benchmark, in its order.
+        contents: what `encode_sample` makes of each.
         outputs: the answer to each sample, None where there is none.
         data_digest: that of the benchmark's samples.
         fingerprint: the hash of the answers and of what they answer.
     """
 
     samples: Sequence[Sample]
+    contents: Sequence[bytes]
     outputs: Sequence[Output | None]
     data_digest: str
     fingerprint: str
@@ -70,17 +72,20 @@ def read_results(task: Task, paths: Sequence[Path], *, allow_partial: bool, rema
     """
     given, repeated = _answers(task, paths)
     samples: list[Sample] = []
+    contents: list[bytes] = []
     outputs: list[Output | None] = []
     missing: list[str] = []
     digest, fingerprint, encode = DataDigest(), hashlib.sha256(), msgspec.json.Encoder().encode
     for sample in task.samples():
-        digest.add(sample, encode_sample(sample))  # not kept: a second encoding takes less time than this much memory
+        content = encode_sample(sample)
+        digest.add(sample, content)
         output = given.pop(sample.id, None)
         if output is None:
             missing.append(sample.id)
         else:
             fingerprint.update(encode((sample.id, output.text, output.trace)))
         samples.append(sample)
+        contents.append(content)
         outputs.append(output)
     if not samples:
         raise DataError(f"{task.data}: benchmark {task.name!r} found no samples there")
@@ -103,7 +108,7 @@ def read_results(task: Task, paths: Sequence[Path], *, allow_partial: bool, rema
         )
     if problem:
         remark(f"{where}: {problem}")
-    return Results(samples, outputs, digest.hexdigest(), fingerprint.hexdigest())
+    return Results(samples, contents, outputs, digest.hexdigest(), fingerprint.hexdigest())
 
 
 @contextmanager
@@ -140,6 +145,8 @@ def _answers(task: Task, paths: Sequence[Path]) -> tuple[dict[str, Output], dict
 
 def _sound(output: Output, sample_id: str, task: Task) -> Output:
     """The answer as the workspace can hold it, so that it is scored now as it will be later."""
+    if type(output.text) is str and output.text.isascii():
+        return output
     said: object = output.text
     if not isinstance(said, str):
         kind = type(said).__name__

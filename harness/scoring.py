@@ -123,7 +123,8 @@ class _Grouped:
         self._groups: list[str] | None = None
 
     def __iter__(self) -> Iterator[Pair]:
-        return iter(self._pairs) if self._groups is not None else self._taken_down()
+        known = self._groups is not None or isinstance(self._pairs, Sequence)
+        return iter(self._pairs) if known else self._taken_down()
 
     def _taken_down(self) -> Iterator[Pair]:
         groups: list[str] = []

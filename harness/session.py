@@ -254,7 +254,7 @@ class Session:
             digest=results.fingerprint,
         )  # fmt: skip
         if run.status != COMPLETE:
-            self.store.keep_samples(run, ((sample, encode_sample(sample)) for sample in results.samples))
+            self.store.keep_samples(run, zip(results.samples, results.contents, strict=True))
             predictions = results.predictions()
             while chunk := list(islice(predictions, STORED_AT_ONCE)):
                 self.store.add(run, chunk, 0.0)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from harness.scoring import Scored
-from harness.store import Run, RunStore
-from harness.types import Json, Score
+from harness.store import Run, RunStore, Spent
+from harness.types import RESULTS, Json, Score
 
 
 def run_document(store: RunStore, run: Run, protocol: str, scored: Scored | None = None) -> dict[str, Json]:
@@ -63,6 +63,9 @@ def _score(score: Score) -> dict[str, Json]:
 
 
 def _usage(store: RunStore, run: Run) -> dict[str, Json]:
+    """What answering cost; of a results file nothing is known of it."""
+    if run.identity["benchmark"]["profile"] == RESULTS:
+        return dict.fromkeys((*Spent.__dataclass_fields__, "seconds", "samples_per_second"))
     usage: dict[str, Json] = msgspec.to_builtins(store.spent(run))
     usage["seconds"] = run.seconds
     usage["samples_per_second"] = run.n / run.seconds if run.seconds else None
