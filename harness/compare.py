@@ -12,9 +12,10 @@ import numpy as np
 from harness.difference import Difference, compare_score, find_flips, settled
 from harness.errors import Incomplete
 from harness.host import say
+from harness.metrics import MetricChoice
 from harness.paired import holm, paired_mean
 from harness.pairing import require_alike, require_complete
-from harness.plan import MetricChoice, Task
+from harness.plan import Task
 from harness.scorer import Scorer, StoredPairs
 from harness.scoring import Scored, measure, score
 from harness.stats import CONFIDENCE, IntArray, cluster_codes, distinct

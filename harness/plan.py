@@ -7,21 +7,19 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import islice
 
 import msgspec
 
 from harness.config import Settings
+from harness.encoding import DataDigest, encode_sample
 from harness.errors import ConfigError, DataError, HarnessError, ImageError, PluginError, UnknownName, UsageError
-from harness.host import Catalog, Listing, say
-from harness.protocols import Benchmark, CheckpointStore, Metric, ModelPlugin, ModelSpec
-from harness.types import NOTHING, DataSource, ImageRef, Json, Request, Sample
+from harness.host import Catalog, say
+from harness.metrics import MetricChoice, choose_metrics, narrow_metrics
+from harness.protocols import Benchmark, CheckpointStore, ModelPlugin, ModelSpec
+from harness.types import DataSource, ImageRef, Json, Request, Sample
 
-_TOGETHER = 256
 IMAGE_MODES = ("real", "none", "shuffled")
-_ENCODER = msgspec.json.Encoder(order="sorted")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*=", re.IGNORECASE)
 
 
@@ -38,30 +36,6 @@ class ModelChoice:
     plugin: str
     image: str
     spec: ModelSpec
-
-
-@dataclass(frozen=True)
-class MetricChoice:
-    """A metric and which of its scores are wanted, in order.
-
-    Attributes:
-        asked: whether somebody asked for them; a benchmark's defaults are left out where what they need is not there.
-    """
-
-    listing: Listing
-    scores: tuple[str, ...]
-    options: Mapping[str, Json]
-    asked: bool = True
-
-    @cached_property
-    def metric(self) -> Metric:
-        """The metric itself, made once: it may read large files."""
-        made: Metric = self.listing.load(**self.options)
-        return made
-
-    def __getstate__(self) -> dict[str, Json]:
-        """All but the metric, which another process makes for itself."""
-        return {name: value for name, value in vars(self).items() if name != "metric"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,89 +202,8 @@ def choose_task(
         raise UnknownName(f"protocol of {name!r}", protocol, info.protocols)
     chosen = choose_metrics(catalog, info.metrics, section.metrics if section and section.metrics else None)
     if metrics:
-        chosen = _narrowed(metrics, chosen, catalog, info.metrics)
+        chosen = narrow_metrics(metrics, chosen, catalog, info.metrics)
     return Task(name, benchmark, source, profile, protocol, chosen)
-
-
-def _narrowed(
-    names: Sequence[str], configured: Sequence[MetricChoice], catalog: Catalog, defaults: Sequence[str]
-) -> tuple[MetricChoice, ...]:
-    """The metrics that give the named scores: those that are configured, with their options, before others."""
-    wanted: dict[int, list[str]] = {}
-    others: list[str] = []
-    for name in names:
-        givers = [
-            place for place, choice in enumerate(configured) if name in (choice.listing.entry.name, *choice.scores)
-        ]
-        if givers:
-            choice = configured[givers[0]]
-            whole = name == choice.listing.entry.name and name not in choice.scores
-            wanted.setdefault(givers[0], []).extend(choice.scores if whole else [name])
-        else:
-            others.append(name)
-    narrowed = tuple(
-        replace(configured[place], scores=tuple(dict.fromkeys(scores)), asked=True) for place, scores in wanted.items()
-    )
-    return narrowed + (choose_metrics(catalog, defaults, others) if others else ())
-
-
-def choose_metrics(
-    catalog: Catalog, defaults: Sequence[str], wanted: Sequence[str | Mapping[str, Mapping[str, Json]]] | None
-) -> tuple[MetricChoice, ...]:
-    """The metrics that give the wanted scores; all scores of the defaults where nothing is wanted.
-
-    A score that several metrics give is taken from the one among the benchmark's defaults. `METRIC:REF` is a metric
-    that is told what to be: its option `ref` is what stands behind the colon.
-
-    Raises:
-        UnknownName: no metric gives such a score.
-        UsageError: several metrics give it and none is a default, or two that are chosen give it.
-    """
-    if wanted is None:
-        chosen = [catalog.find("metric", name) for name in defaults]
-        return tuple(MetricChoice(listing, _gives(listing), {}, asked=False) for listing in chosen)
-    found: dict[str, tuple[Listing, list[str], dict[str, Json]]] = {}
-    for item in wanted:
-        if not isinstance(item, str) and len(item) != 1:
-            raise ConfigError(f"metrics: {dict(item)} must be one score with its options, as {{name: {{key: value}}}}")
-        name, options = (item, {}) if isinstance(item, str) else next(iter(item.items()))
-        key, listing, gives, told = _giver(catalog, defaults, name, options)
-        _, scores, merged = found.setdefault(key, (listing, [], {}))
-        scores += gives
-        merged.update(told)
-    owners: dict[str, str] = {}
-    for key, (_, scores, _) in found.items():
-        for score in scores:
-            if owners.setdefault(score, key) != key:
-                raise UsageError(
-                    f"the score {score!r} is given by {owners[score]!r} and by {key!r}; choose one of them"
-                )
-    return tuple(MetricChoice(listing, tuple(dict.fromkeys(scores)), told) for listing, scores, told in found.values())
-
-
-def _giver(
-    catalog: Catalog, defaults: Sequence[str], name: str, options: Mapping[str, Json]
-) -> tuple[str, Listing, Sequence[str], Mapping[str, Json]]:
-    """What gives a wanted score: a key of its own, the metric, the scores that are meant, and its options."""
-    metric, colon, ref = name.partition(":")
-    if colon:
-        told = {**options, "ref": ref}
-        listing = catalog.find("metric", metric)
-        return name, listing, tuple(listing.load(**told).info), told
-    listings = catalog.all("metric")
-    givers = [giver for giver, listing in listings.items() if name in (giver, *_gives(listing))]
-    if not givers:
-        known = {score for listing in listings.values() for score in _gives(listing)}
-        raise UnknownName("metric", name, known)
-    preferred = [giver for giver in givers if giver in defaults] or givers
-    if len(preferred) > 1:
-        raise UsageError(f"the score {name!r} is given by several metrics; write one of: {', '.join(preferred)}")
-    listing = listings[preferred[0]]
-    return preferred[0], listing, _gives(listing) if name == preferred[0] else (name,), options
-
-
-def _gives(listing: Listing) -> tuple[str, ...]:
-    return listing.entry.provides or (listing.entry.name,)
 
 
 def make_plan(
@@ -373,69 +266,6 @@ def make_plan(
 def run_id(identity: Mapping[str, Json]) -> str:
     """The name of the run that everything in `identity` makes."""
     return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()[:12]
-
-
-class DataDigest:
-    """The hash of a dataset: all its samples' content, pictures apart, and what they share."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._shared: Mapping[str, Json] = NOTHING
-        self._waiting: list[bytes] = []  # hashed together, which is quicker
-
-    def add(self, sample: Sample, content: bytes) -> None:
-        """The next sample, and what `encode_sample` made of it."""
-        if sample.shared is not self._shared:  # the same mapping as a rule, which is quicker to see than equal ones
-            if sample.shared != self._shared:
-                self._waiting.append(encode_shared(sample.shared))
-            self._shared = sample.shared
-        self._waiting.append(content)
-        if len(self._waiting) >= _TOGETHER:
-            self._settle()
-
-    def hexdigest(self) -> str:
-        self._settle()
-        return self._hash.hexdigest()
-
-    def _settle(self) -> None:
-        self._hash.update(b"".join(self._waiting))
-        self._waiting.clear()
-
-
-def encode_sample(sample: Sample) -> bytes:
-    """A sample's content as JSON, without where its pictures lie and what its dataset shares.
-
-    Raises:
-        DataError: it holds what JSON cannot.
-    """
-    content = (sample.id, sample.question, sample.references, sample.group, sample.facts)
-    try:
-        return _ENCODER.encode(content)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"sample {sample.id!r} cannot be stored: {error}") from error
-
-
-def encode_shared(shared: Mapping[str, Json]) -> bytes:
-    """What a dataset's samples share, as JSON.
-
-    Raises:
-        DataError: it holds what JSON cannot.
-    """
-    try:
-        return msgspec.json.encode(dict(shared), order="sorted")
-    except (TypeError, ValueError) as error:
-        raise DataError(f"what the samples share cannot be stored: {error}") from error
-
-
-def decode_sample(content: Json, shared: Mapping[str, Json] = NOTHING) -> Sample:
-    """The sample whose JSON `encode_sample` wrote, with what its dataset shares; it has no pictures."""
-    id_, question, references, group, facts = content
-    return Sample(id_, (), question, tuple(references), group, facts, shared)
-
-
-def storable(text: str) -> str:
-    """Text that UTF-8 can hold: half a surrogate pair becomes U+FFFD."""
-    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _hash_or_say(image: ImageRef, hash_image: Callable[[ImageRef], str]) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from harness.encoding import DataDigest, encode_sample, storable
 from harness.errors import DataError, HarnessError, PluginError, UsageError
 from harness.host import say
-from harness.plan import DataDigest, Task, encode_sample, storable
+from harness.plan import Task
 from harness.protocols import ResultsReader
 from harness.types import RESULTS, Failure, Json, Output, Pair, Prediction, Sample
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from harness.config import Settings
 from harness.errors import PluginError
 from harness.host import Catalog, say
-from harness.plan import MetricChoice, Task, choose_task
+from harness.metrics import MetricChoice
+from harness.plan import Task, choose_task
 from harness.report.document import run_document
 from harness.scoring import Pairs, Scored, metric_digest, score, unmet_needs
 from harness.store import COMPLETE, Run, RunStore

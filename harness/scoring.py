@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.errors import HarnessError, PluginError
 from harness.host import Catalog, Listing, say
-from harness.plan import MetricChoice
+from harness.metrics import MetricChoice
 from harness.protocols import Check, CheckResult, MetricInfo
 from harness.stats import (
     CONFIDENCE,

@@ -15,11 +15,12 @@ from harness.checkpoints import EmbeddedStore
 from harness.compare import Comparer
 from harness.config import Settings, load_settings
 from harness.database import Database
+from harness.encoding import encode_sample
 from harness.environment import environment
 from harness.errors import HarnessError, Incomplete
 from harness.gate import Gate
 from harness.host import Catalog, build_catalog, say
-from harness.plan import Plan, Task, choose_model, choose_task, encode_sample, make_plan
+from harness.plan import Plan, Task, choose_model, choose_task, make_plan
 from harness.promotion import Promoter
 from harness.protocols import CheckpointStore, Engine, Tracker
 from harness.results import collector_paused, read_results

@@ -21,8 +21,9 @@ import numpy as np
 
 from harness.database import Database
 from harness.digests import file_sha256
+from harness.encoding import decode_sample, encode_shared, storable
 from harness.errors import ImageError, UnknownName
-from harness.plan import decode_sample, encode_shared, run_id, storable
+from harness.plan import run_id
 from harness.schema import BLOCK
 from harness.scoring import Scored
 from harness.stats import FloatArray

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from harness.encoding import DataDigest, encode_sample
 from harness.errors import DataError, HarnessError
 from harness.images import decode
-from harness.plan import DataDigest, Task, encode_sample
+from harness.plan import Task
 from harness.report.text import plural
 from harness.report.traces import spread
 from harness.types import ImageRef

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+from harness.encoding import DataDigest, encode_sample
 from harness.errors import DataError, HarnessError, ImageError
 from harness.host import say
 from harness.images import decode
-from harness.plan import DataDigest, Task, encode_sample
+from harness.plan import Task
 from harness.report.content import Board, ScoredRun
 from harness.report.gather import Reporter
 from harness.store import Run

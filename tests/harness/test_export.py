@@ -31,6 +31,7 @@ from tests_support import ROOT, Command
 import harness.export.parquet as parquet_module
 import harness.store as store_module
 from harness.database import Database
+from harness.encoding import encode_sample
 from harness.errors import Incomplete, StoreError, UnknownName, UsageError
 from harness.export.facts import EXACT, WIDE, Facts, Kind
 from harness.export.parquet import ROWS, write_parquet
@@ -39,7 +40,6 @@ from harness.export.table import Table, make_table
 from harness.export.text import harmless, write_csv, write_jsonl
 from harness.export.wandb_table import write_wandb_table
 from harness.notebook import load_run
-from harness.plan import encode_sample
 from harness.scoring import Scored
 from harness.store import Run, RunStore
 from harness.types import NOTHING, Failure, Output, Prediction, Sample, Score, Trace, Usage

@@ -10,8 +10,9 @@ import pytest
 
 import harness.store
 from harness.database import Database
+from harness.encoding import encode_sample
 from harness.errors import UnknownName
-from harness.plan import choose_model, choose_task, encode_sample, make_plan
+from harness.plan import choose_model, choose_task, make_plan
 from harness.schema import BLOCK, MIGRATIONS
 from harness.scoring import Scored
 from harness.session import Session

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness import Failure, FileImage, Json, Output, Pair, Prediction, Sample, Trace, Usage
-from harness.plan import DataDigest, encode_sample
+from harness.encoding import DataDigest, encode_sample
 from harness.types import NOTHING
 
 SAMPLE = Sample("q", (FileImage(Path("a.jpg")),), "What?", ("yes",), "g", {"kind": "x"})

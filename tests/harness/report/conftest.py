@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.plan import Task, encode_sample
+from harness.encoding import encode_sample
+from harness.plan import Task
 from harness.report.content import Board
 from harness.report.gather import Reporter
 from harness.session import Session

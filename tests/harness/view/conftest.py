@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from harness.plan import Task, encode_sample
+from harness.encoding import encode_sample
+from harness.plan import Task
 from harness.report.gather import Reporter
 from harness.session import Session
 from harness.store import Run
