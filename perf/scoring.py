@@ -174,7 +174,7 @@ def _our_captions(folder: str, said: str) -> None:
 
 def _our_intervals(folder: str, said: str) -> None:
     from harness.host import build_catalog
-    from harness.plan import choose_metrics
+    from harness.metrics import choose_metrics
     from harness.scoring import score
 
     pairs = caption_pairs(folder, said)
