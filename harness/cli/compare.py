@@ -112,7 +112,7 @@ def _figures(item: Difference, confidence: float) -> tuple[str, str, str, str]:
 
 def _verdict(item: Difference, confidence: float) -> str:
     """What B is beside A, where that is not likely to be chance."""
-    if item.paired.difference == 0:
+    if item.interval(confidence) == (0, 0):
         return "equal"
     if item.p_holm is None or item.p_holm > 1 - confidence:
         return "–"

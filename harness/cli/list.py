@@ -64,7 +64,8 @@ def _stored(kind: str, config: Path | None) -> list[dict[str, Json]]:
         if kind == "runs":
             return [
                 {"run": run.id, "model": run.model, "version": run.version, "benchmark": run.benchmark, "n": run.n,
-                 "done": len(session.store.answered(run)), "status": run.status, "created": run.created}
+                 "done": session.store.asked(run) - len(session.store.failed(run)), "status": run.status,
+                 "created": run.created}
                 for run in session.store.runs()
             ]  # fmt: skip
         return [
@@ -91,7 +92,7 @@ def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
             (row["run"], row["model"], row["benchmark"], f"{row['done']} of {row['n']}", row["created"][:16])
             for row in rows
         ]
-        table(("run", "model", "benchmark", "samples", "begun (UTC)"), cells, numbers=("samples",))
+        table(("run", "model", "benchmark", "answered", "begun (UTC)"), cells, numbers=("answered",))
     else:
         cells = [
             (f"{row['name']}:{row['version']}", row["type"], ", ".join(row["aliases"]),
