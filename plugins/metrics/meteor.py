@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,14 @@ class Meteor:
         if not read.groups:
             return {"meteor": Measured(None)}
         with _program() as ask:
-            counts = [ask(_line("SCORE", *references, answer), 1)[0] for answer, *references in read.groups]
+            counts: list[str] = []
+            for answer, *references in read.groups:
+                try:
+                    counts += ask(_line("SCORE", *references, answer), 1)
+                except HarnessError as error:
+                    pair = next(islice(iter(pairs), len(counts), None))
+                    size = f"{len(pair.answer):,} characters"
+                    raise HarnessError(f"{error}; it was given the answer to {pair.sample.id!r}, {size}") from error
             *per_pair, value = map(float, ask(_line("EVAL", *counts), len(counts) + 1))
         statistics = _unbroken(np.array([line.split() for line in counts], np.float64))
         return {"meteor": Measured(value, np.array(per_pair), statistics, corpus_meteor, labels=labels)}

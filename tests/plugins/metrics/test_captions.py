@@ -354,7 +354,7 @@ class TestMeteor:
         if dead_at_once:
             monkeypatch.setattr(meteor.subprocess, "Popen", start_and_wait)
         monkeypatch.setattr(meteor, "JAR", tmp_path / "no-meteor.jar")
-        with pytest.raises(HarnessError, match=r"no-meteor\.jar: ended early"):
+        with pytest.raises(HarnessError, match=r"no-meteor\.jar: ended early.* it was given the answer to '1', "):
             Meteor().compute([pair("an ibex", "an ibex")], "official")
 
 
