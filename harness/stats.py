@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -88,29 +88,6 @@ def resampled_sums(
     for row in sums:  # one at a time: what all the draws of many clusters would take is gigabytes
         row[:] = np.bincount(generator.integers(0, count, size=count), minlength=count) @ totals
     return sums
-
-
-def clustered_bootstrap(
-    statistics: FloatArray,
-    reduce: Callable[[FloatArray], FloatArray],
-    clusters: IntArray,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-) -> Interval | None:
-    """The percentile interval of a corpus score, by resampling whole clusters with replacement.
-
-    Args:
-        statistics: [n, k] sufficient statistics a sample; they add up.
-        reduce: [..., k] sums -> [...] scores.
-        clusters: [n] numbers from 0.
-
-    Returns:
-        None where there are fewer than two clusters.
-    """
-    sums = resampled_sums(statistics, clusters, seed=seed, resamples=resamples)
-    return None if sums is None else percentile_interval(reduce(sums), distinct(clusters), confidence)
 
 
 def percentile_interval(scores: FloatArray, clusters: int, confidence: float = CONFIDENCE) -> Interval | None:

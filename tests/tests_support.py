@@ -7,8 +7,11 @@ import random
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+
+from harness.stats import CONFIDENCE, FloatArray, IntArray, Interval, distinct, percentile_interval, resampled_sums
 
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -42,3 +45,16 @@ def write_settings(workspace: Path, metrics: Sequence[str] = ("exact",)) -> None
         "benchmarks:\n  acme-trivia:\n    data: ./trivia\n    metrics: [" + ", ".join(metrics) + "]\n"
         "suites:\n  all: [acme-trivia]\n"
     )
+
+
+def clustered_bootstrap(
+    statistics: FloatArray,
+    reduce: Callable[[FloatArray], FloatArray],
+    clusters: IntArray,
+    *,
+    confidence: float = CONFIDENCE,
+    **options: Any,
+) -> Interval | None:
+    """The interval of a corpus score, made of the same parts as the host's own."""
+    sums = resampled_sums(statistics, clusters, **options)
+    return None if sums is None else percentile_interval(reduce(sums), distinct(clusters), confidence)

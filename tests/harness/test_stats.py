@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import stdtrit
 from scipy.stats import binomtest
+from tests_support import clustered_bootstrap
 
 from harness.scoring import rows_by_key
 from harness.stats import (
     cluster_codes,
-    clustered_bootstrap,
     clustered_mean,
     jackknife,
     percentile_interval,

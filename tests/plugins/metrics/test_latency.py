@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
+from tests_support import clustered_bootstrap
 
 from harness import Measured, Pair, Usage
-from harness.stats import clustered_bootstrap
 from plugins.metrics.latency import PERCENTILES, TAIL, Latency
 
 MakePair = Callable[..., Pair]
