@@ -59,7 +59,7 @@ class ArrCocProcessor(ProcessorMixin):
                 Without it each prompt has its own picture, or with no picture at all none has one.
             answers: Q answers to learn: they follow the prompts, end with the end-of-sequence token, and are
                 all that `labels` has.
-            kwargs: go to the image processor.
+            kwargs: go to the image processor. Texts are padded whatever `padding` says.
 
         Returns:
             input_ids and attention_mask [Q, L] padded on the left; with pictures pixel_values [P, C, H, W]
@@ -70,7 +70,8 @@ class ArrCocProcessor(ProcessorMixin):
         """
         if text is None:
             raise ValueError("a text is needed: give text=")
-        kwargs.pop("return_tensors", None)
+        for settled in ("return_tensors", "padding"):
+            kwargs.pop(settled, None)
         prompts = [text] if isinstance(text, str) else list(text)
         pictures = [images] if isinstance(images, Image.Image) else list(images or ())
         index = self._index(len(prompts), len(pictures), image_index)

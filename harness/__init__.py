@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.hookspecs import Entry as Entry
     from harness.hookspecs import hookimpl as hookimpl
     from harness.images import decode as decode
+    from harness.live import LiveEvaluation as LiveEvaluation
     from harness.notebook import LoadedRun as LoadedRun
     from harness.notebook import load_run as load_run
     from harness.plan import Task as Task
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.protocols import CheckpointStore as CheckpointStore
     from harness.protocols import CheckResult as CheckResult
     from harness.protocols import Engine as Engine
+    from harness.protocols import LivePlugin as LivePlugin
     from harness.protocols import LoadedModel as LoadedModel
     from harness.protocols import Metric as Metric
     from harness.protocols import MetricInfo as MetricInfo
@@ -51,6 +53,8 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.session import Options as Options
     from harness.session import Session as Session
     from harness.session import open_session as open_session
+    from harness.trainings import Training as Training
+    from harness.trainings import TrainingStore as TrainingStore
     from harness.types import AliasMove as AliasMove
     from harness.types import DataSource as DataSource
     from harness.types import Failure as Failure
@@ -91,6 +95,7 @@ _HOMES = {
     ],
     "hookspecs": ["Entry", "hookimpl"],
     "images": ["decode"],
+    "live": ["LiveEvaluation"],
     "notebook": ["LoadedRun", "load_run"],
     "plan": ["Task"],
     "protocols": [
@@ -101,6 +106,7 @@ _HOMES = {
         "CheckResult",
         "CheckpointStore",
         "Engine",
+        "LivePlugin",
         "LoadedModel",
         "Metric",
         "MetricInfo",
@@ -113,6 +119,7 @@ _HOMES = {
         "Tracker",
     ],
     "session": ["Listener", "Options", "Session", "open_session"],
+    "trainings": ["Training", "TrainingStore"],
     "types": [
         "AliasMove",
         "DataSource",

@@ -193,6 +193,18 @@ class ModelPlugin(Protocol):
         """
 
 
+@runtime_checkable
+class LivePlugin(Protocol):
+    """A model plugin that can ask a model which is in memory, such as one that is being trained."""
+
+    def live(self, model: Any, processor: Any) -> ModelSpec:
+        """The model, in evaluation mode and on its device, as one that is loaded; its `fingerprint` means nothing.
+
+        Raises:
+            PluginError: it is no model of this plugin.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class MetricInfo:
     """What the host must know of a metric.

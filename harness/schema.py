@@ -165,4 +165,27 @@ CREATE TABLE verdicts (
 CREATE INDEX verdicts_by_model ON verdicts (model, policy);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)
+_VERSION_3: Final = """
+CREATE TABLE trainings (
+    key INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,           -- the hash of its settings, what it starts from and its data
+    name TEXT NOT NULL,                -- the checkpoint that it makes
+    stage TEXT NOT NULL,
+    facts TEXT NOT NULL,               -- JSON
+    status TEXT NOT NULL,
+    steps INTEGER NOT NULL,            -- that it is to make
+    version TEXT,                      -- what it published in the end
+    created TEXT NOT NULL,
+    finished TEXT
+);
+
+CREATE TABLE curves (
+    training INTEGER NOT NULL REFERENCES trainings (key) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    value REAL,                        -- NULL where it was no finite number
+    PRIMARY KEY (training, name, step)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)

@@ -145,16 +145,22 @@ class StoredPairs:
     def __iter__(self) -> Iterator[Pair]:
         for sample, prediction in self.store.predictions(self.run):
             if isinstance(prediction.result, Output):
-                yield Pair(sample, self._parse(sample, prediction.result.text), prediction.result)
+                yield Pair(sample, parsed(self.task, sample, prediction.result.text), prediction.result)
 
-    def _parse(self, sample: Sample, text: str) -> str:
-        if self.task.profile == RESULTS:
-            return text
-        try:
-            return self.task.benchmark.parse(text, self.task.profile)
-        except Exception as error:
-            where = f"benchmark {self.task.name!r} could not parse the answer to sample {sample.id!r}"
-            raise PluginError(f"{where}: {say(error)}") from error
+
+def parsed(task: Task, sample: Sample, text: str) -> str:
+    """The answer in what a model said; an official results file holds answers already.
+
+    Raises:
+        PluginError: the benchmark can't parse it.
+    """
+    if task.profile == RESULTS:
+        return text
+    try:
+        return task.benchmark.parse(text, task.profile)
+    except Exception as error:
+        where = f"benchmark {task.name!r} could not parse the answer to sample {sample.id!r}"
+        raise PluginError(f"{where}: {say(error)}") from error
 
 
 def _names(metrics: Iterable[MetricChoice]) -> list[str]:

@@ -17,16 +17,18 @@ from harness.config import Settings, load_settings
 from harness.database import Database
 from harness.encoding import encode_sample
 from harness.environment import environment
-from harness.errors import HarnessError, Incomplete
+from harness.errors import HarnessError, Incomplete, UsageError
 from harness.gate import Gate
 from harness.host import Catalog, build_catalog, say
-from harness.plan import Plan, Task, choose_model, choose_task, make_plan
+from harness.live import LiveEvaluation, unnamed
+from harness.plan import ModelChoice, Plan, Task, choose_model, choose_task, make_plan
 from harness.promotion import Promoter
-from harness.protocols import CheckpointStore, Engine, Tracker
+from harness.protocols import CheckpointStore, Engine, LivePlugin, Tracker
 from harness.results import collector_paused, read_results
 from harness.runner import LocalEngine, execute
 from harness.scorer import Scorer
 from harness.store import COMPLETE, Run, RunStore
+from harness.trainings import TrainingStore
 from harness.types import RESULTS, DataSource, Json, Prediction
 from harness.verdicts import VerdictStore
 
@@ -99,6 +101,10 @@ class Session:
     @cached_property
     def store(self) -> RunStore:
         return RunStore(self.database)
+
+    @cached_property
+    def trainings(self) -> TrainingStore:
+        return TrainingStore(self.database)
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -177,8 +183,47 @@ class Session:
             engine.close()
         return documents
 
+    def live(
+        self,
+        plugin: str,
+        benchmarks: Sequence[str],
+        options: Options = Options(),
+        listener: Listener = Listener(),  # noqa: B008 - stateless
+    ) -> LiveEvaluation:
+        """Benchmarks to be asked of a model in memory, as `evaluate` asks a stored one; all data is read now.
+
+        Raises:
+            UnknownName, ConfigError, DataError: a benchmark or the plugin is unknown, or the data is not there.
+            UsageError: the plugin takes no model in memory.
+        """
+        found = self.catalog.find("model", plugin).load()
+        if not isinstance(found, LivePlugin):
+            raise UsageError(f"the model plugin {plugin!r} takes no model that is in memory")
+        tasks = self.tasks(benchmarks, options)
+        able = {task.name: self.scorer.able(task, listener.say) for task in tasks}
+        plans = [self._plan(unnamed(plugin), able[task.name][0], options) for task in tasks]
+        return LiveEvaluation(found, plans, {name: unmet for name, (_, unmet) in able.items()})
+
     def plan(self, models: Sequence[str], benchmarks: Sequence[str], options: Options) -> list[Plan]:
         """What `evaluate` would run."""
+        tasks = self.tasks(benchmarks, options)
+        chosen = [choose_model(text, self.catalog, self.checkpoints) for text in dict.fromkeys(models)]
+        return [self._plan(model, task, options) for model in chosen for task in tasks]
+
+    def _plan(self, model: ModelChoice, task: Task, options: Options) -> Plan:
+        device = options.device or self.settings.workspace.device
+        return make_plan(
+            model, task, limit=options.limit, batch=options.batch, seed=options.seed, device=device,
+            hash_image=self.store.hash_image,
+        )  # fmt: skip
+
+    def tasks(self, benchmarks: Sequence[str], options: Options) -> list[Task]:
+        """The benchmarks with everything chosen, by the options or the settings.
+
+        Raises:
+            UnknownName, ConfigError: a benchmark, profile, protocol or metric is unknown, or nothing says where the
+                data lies.
+        """
         data = None if options.data is None else DataSource(path=options.data, split=options.split)
         tasks = [
             choose_task(
@@ -194,16 +239,7 @@ class Session:
         ]
         if options.split is not None:
             tasks = [replace(task, data=replace(task.data, split=options.split)) for task in tasks]
-        chosen = [choose_model(text, self.catalog, self.checkpoints) for text in dict.fromkeys(models)]
-        device = options.device or self.settings.workspace.device
-        return [
-            make_plan(
-                model, task, limit=options.limit, batch=options.batch, seed=options.seed, device=device,
-                hash_image=self.store.hash_image,
-            )
-            for model in chosen
-            for task in tasks
-        ]  # fmt: skip
+        return tasks
 
     def rescore(
         self,

@@ -40,6 +40,8 @@ BELOW: dict[str, set[str]] = {
     "checkpoints": {"blobs", "checkouts", "database", "digests", "errors", "ledger", "protocols", "types"},
     "results": {"encoding", "errors", "host", "plan", "protocols", "types"},
     "runner": {"errors", "host", "plan", "protocols", "types"},
+    "live": {"errors", "plan", "protocols", "runner", "scorer", "scoring", "types"},
+    "trainings": {"database", "errors", "types"},
     "scoring": {"errors", "host", "metrics", "plan", "protocols", "stats", "types"},
     "verdict": {"compare", "config", "difference", "errors", "scoring", "stats", "types"},
     "verdicts": {"database", "verdict"},

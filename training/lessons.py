@@ -1,15 +1,18 @@
 """What a model learns from: pictures with all that is asked about them, and which of it is drawn when."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field, field_validator
 from torch.utils.data import Dataset
 
 from harness import DataError, ImageRef, Session
 from training.alignment import Scene
+from training.settings import TrainerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,47 @@ def read_pictures(
         if not digests:
             raise DataError(f"{task.data}: the split {split!r} of {name} holds nothing to learn")
     return [Picture(images[digest], tuple(found), known.get(digest)) for digest, found in lessons.items()]
+
+
+class LearningSettings(TrainerSettings):
+    """What the stages that learn from prompts and answers have."""
+
+    shares: dict[str, float] = Field(min_length=1)
+    """Benchmarks that are learnt, and how much of the prompts each gets."""
+    split: str = "train"
+    """The split that is learnt from."""
+    dataset: str | None = None
+    """`NAME:ref` of a dataset that a `data` stage published; without one the benchmarks' own files are read."""
+    prompts: int = Field(default=1, ge=1)
+    """Prompts a picture."""
+    image_drop: float = Field(default=0.0, ge=0, le=1)
+    """Share of prompts that go without their picture."""
+
+    @field_validator("shares")
+    @classmethod
+    def _positive(cls, shares: dict[str, float]) -> dict[str, float]:
+        if not all(share > 0 for share in shares.values()):
+            raise ValueError(f"every share must be above 0, got {shares}")
+        return shares
+
+    def data_digests(self, session: Session) -> dict[str, str]:
+        """What is learnt from: benchmark -> digest of its samples."""
+        return {name: session.benchmark(name, split=self.split).digest() for name in self.shares}
+
+    def draws(self, pictures: Sequence[Picture]) -> "Draws":
+        """The training samples in the order in which they are used; each process takes its part of a step."""
+        return Draws(
+            pictures,
+            shares=self.shares,
+            prompts=self.prompts,
+            image_drop=self.image_drop,
+            length=self.steps * self.batch * self.accumulate * WORLD,
+            seed=self.seed,
+        )
+
+
+WORLD = int(os.environ.get("WORLD_SIZE", "1"))
+"""Processes that train together, as torchrun and accelerate say."""
 
 
 class Draws(Dataset[Draw]):

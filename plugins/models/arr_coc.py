@@ -33,6 +33,7 @@ from harness import (
     Generation,
     ModelSpec,
     Output,
+    PluginError,
     Request,
     Trace,
     Usage,
@@ -41,6 +42,7 @@ from harness import (
 )
 from plugins.models.batching import BatchModel, Group, alike, left_pad
 from plugins.models.generation import Decoding, padding_token, render, settle
+from plugins.models.live import LiveSpec
 from plugins.models.loading import Weights, load_config, load_model, load_processor
 from plugins.models.references import find_trained, is_folder, refuse_unknown
 from plugins.models.sources import Place, Source, StoredSource, check_folder, fingerprint
@@ -78,6 +80,17 @@ class ArrCoc:
         if is_folder(ref):
             check_folder(ref)
         return ArrCocSpec(StoredSource(find_trained(NAME, ref, checkpoints, RECIPE)), settings)
+
+    def live(self, model: Any, processor: Any) -> ModelSpec:
+        """See `LivePlugin`. The budget is that of the model's configuration.
+
+        Raises:
+            PluginError: it is another model.
+        """
+        if not isinstance(model, ArrCocForConditionalGeneration) or not isinstance(processor, ArrCocProcessor):
+            raise PluginError(f"{NAME}: a {type(model).__name__} with a {type(processor).__name__} is not ARR-COC")
+        budget = model.config.token_budget or model.config.full_tokens
+        return LiveSpec(QuestionPreparer(processor, budget), lambda: RoutedModel(model, processor))
 
 
 def _budget(text: str | None) -> int | None:

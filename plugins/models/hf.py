@@ -22,6 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from harness import CheckpointStore, Generation, ModelSpec, Output, Request, Usage, UsageError, decode
 from plugins.models.batching import BatchModel, Group, alike, collate_tensors
 from plugins.models.generation import Decoding, new_tokens, padding_token, plain_text_arguments, render, settle
+from plugins.models.live import LiveSpec
 from plugins.models.loading import Weights, load_config, load_model, load_processor
 from plugins.models.references import is_folder, refuse_unknown
 from plugins.models.sources import Source, StoredSource, check_folder, fingerprint, pinned
@@ -57,6 +58,10 @@ class HuggingFace:
             return HuggingFaceSpec(StoredSource(checkpoints.resolve(NAME, ref)), weights)
         name, _, version = ref.removeprefix(REGISTRY).partition(":")
         return HuggingFaceSpec(StoredSource(checkpoints.resolve(name, version or "latest")), weights)
+
+    def live(self, model: Any, processor: Any) -> ModelSpec:
+        """See `LivePlugin`. Takes any model that `generate` asks, with its processor."""
+        return LiveSpec(ProcessorPreparer(processor, model.config), lambda: GeneratingModel(model, processor.tokenizer))
 
 
 @dataclass(frozen=True, slots=True)

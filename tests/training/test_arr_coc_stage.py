@@ -18,12 +18,13 @@ from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
 from harness import ConfigError, DataError, DataSource, Generation, Request, Sample, Session, read_yaml
 from training.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
 from training.collate import Collator
+from training.job import Job
 from training.lessons import Draws, read_pictures
+from training.loop import newest_complete
 from training.stages.arr_coc import (
     ArrCocStage,
     learning_rate,
     make_trainer,
-    newest_complete,
     plan_step,
     run,
 )
@@ -85,14 +86,26 @@ class Benchmarks:
 
 
 SESSION = cast(Session, Benchmarks())
+
+
+def made(settings: ArrCocStage, session: Session, home: Path) -> Path:
+    """The folder of the finished checkpoint, worked out in a workspace of its own."""
+    workspace = Session(home)
+    workspace.__dict__["benchmark"] = session.benchmark
+    try:
+        return run(Job.of(settings, workspace)).folder
+    finally:
+        workspace.database.close()
+
+
 SETTINGS = ArrCocStage.model_validate(
     {
         "shares": {"asked": 3, "told": 1},
         "steps": 6,
-        "pictures": 2,
+        "batch": 2,
         "prompts": 3,
         "warmup": 2,
-        "save_every": 3,
+        "save": {"every": 3},
         "rare": 1,
         "instruction": 4,
         "router": {"start": 0.3, "every": 2, "hard": 0.8},
@@ -300,7 +313,7 @@ def test_first_it_only_aligns(tmp_path: Path) -> None:
     assert [name for name in learnt if name.startswith("language_model")] == [
         "language_model.model.embed_tokens.weight"
     ]
-    finished = weights(run(settings, session, output=tmp_path / "run"))
+    finished = weights(made(settings, session, tmp_path / "run"))
     assert any(not torch.equal(value, finished[name]) for name, value in before.items() if name in finished)
 
 
@@ -310,7 +323,7 @@ def test_alignment_needs_its_scene_graphs(tmp_path: Path) -> None:
         {**SETTINGS.model_dump(), "alignment": {"benchmark": "asked", "scenes": "scenes.json"}}
     )
     with pytest.raises(ConfigError, match="scene graphs need a folder"):
-        run(settings, session, output=tmp_path)
+        made(settings, session, tmp_path)
 
 
 def test_steps_are_hard_then_soft_then_straight_through() -> None:
@@ -342,7 +355,7 @@ def test_the_learning_rate_starts_anew_when_the_language_model_joins() -> None:
 
 
 def test_it_trains_and_the_checkpoint_answers(tmp_path: Path) -> None:
-    folder = run(SETTINGS, SESSION, output=tmp_path)
+    folder = made(SETTINGS, SESSION, tmp_path)
     model = AutoModelForImageTextToText.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
     assert isinstance(model, ArrCocForConditionalGeneration)
@@ -353,7 +366,7 @@ def test_it_trains_and_the_checkpoint_answers(tmp_path: Path) -> None:
     assert routing is not None
     assert routing.visual_tokens is not None
     assert routing.visual_tokens.tolist() == [28]
-    assert run(SETTINGS, SESSION, output=tmp_path) == folder
+    assert made(SETTINGS, SESSION, tmp_path) == folder
 
 
 class Interrupted(RuntimeError):
@@ -364,7 +377,7 @@ class Interrupted(RuntimeError):
 def test_an_interrupted_training_ends_as_an_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
-    whole = weights(run(SETTINGS, SESSION, output=tmp_path / "whole"))
+    whole = weights(made(SETTINGS, SESSION, tmp_path / "whole"))
 
     def stop(settings: ArrCocStage, step: int) -> Any:
         if step == 4:
@@ -374,13 +387,13 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(
     with monkeypatch.context() as patched:
         patched.setattr("training.stages.arr_coc.plan_step", stop)
         with pytest.raises(Interrupted):
-            run(SETTINGS, SESSION, output=tmp_path / "broken")
-    trainer = tmp_path / "broken" / "trainer"
+            made(SETTINGS, SESSION, tmp_path / "broken")
+    (trainer,) = (tmp_path / "broken" / "training").glob("*/trainer")
     if broken:
         (trainer / "checkpoint-5").mkdir()
         (trainer / "checkpoint-5" / "trainer_state.json").write_text('{"global_step": 5', encoding="utf-8")
     assert newest_complete(trainer) == trainer / "checkpoint-3"
-    resumed = weights(run(SETTINGS, SESSION, output=tmp_path / "broken"))
+    resumed = weights(made(SETTINGS, SESSION, tmp_path / "broken"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -394,7 +407,7 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(
 def test_a_model_that_cannot_be_is_a_configuration_error(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     settings = ArrCocStage.model_validate({**SETTINGS.model_dump(), **change})
     with pytest.raises(ConfigError, match=message):
-        run(settings, SESSION, output=tmp_path)
+        made(settings, SESSION, tmp_path)
 
 
 @pytest.mark.parametrize(

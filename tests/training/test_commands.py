@@ -15,12 +15,12 @@ MICRO = """
 stage: arr_coc
 shares: {gqa: 1, coco_captions: 0.2}
 steps: 4
-pictures: 2
+batch: 2
 prompts: 2
 budgets: {low: 4, high: 8}
 router: {start: 0.5, every: 1, pictures: 1, budgets: {low: 8, high: 12}}
 alignment: {benchmark: gqa, scenes: train_sceneGraphs.json, first: 1}
-save_every: 2
+save: {every: 2}
 """
 
 

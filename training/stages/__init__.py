@@ -1,7 +1,7 @@
 """The stages that make checkpoints; one a file.
 
-A stage is a settings model and a function `run(settings, session, output=…)` that trains into the folder `output`,
-goes on from what an interrupted call left there, and gives the folder of the finished checkpoint.
+A stage is a settings model and a function `run(job)` that works in the folder `job.folder`, goes on from what an
+interrupted call left there, and gives the folder that is published.
 """
 
 from __future__ import annotations
@@ -11,5 +11,6 @@ from typing import Final
 STAGES: Final = {
     "arr_coc": "training.stages.arr_coc:ArrCocStage",
     "majority": "training.stages.majority:MajorityStage",
+    "sft": "training.stages.sft:SftStage",
 }
 """Name in the `stage:` key of a config -> its settings model; `run` stands beside it."""

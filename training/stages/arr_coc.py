@@ -10,39 +10,33 @@ choice is soft, all levels of a region that may still count are in the sequence,
 router where detail is worth its tokens.
 """
 
-import json
 import math
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.utils.logging import disable_progress_bar
 
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor, Gating
 from arr_coc_model.presets import PRESETS, Preset
 from harness import ConfigError, Session, file_sha256
 from training.alignment import Scene, Vocabulary, alignment_loss, read_scenes
 from training.collate import Collator
-from training.lessons import Draws, Picture, read_pictures
-from training.progress import Progress
+from training.job import Job
+from training.lessons import LearningSettings, Picture, read_pictures
+from training.loop import fit, trainer_arguments
+from training.recipe import Result
+from training.settings import Settings
 from training.tokenizer import word_tokenizer
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Budgets(_Settings):
+class Budgets(Settings):
     """Visual tokens of a step, drawn log-uniformly."""
 
     low: int = Field(default=8, ge=1)
@@ -55,7 +49,7 @@ class Budgets(_Settings):
         return self
 
 
-class Router(_Settings):
+class Router(Settings):
     """How the router learns by soft gates.
 
     Attributes:
@@ -78,7 +72,7 @@ class Router(_Settings):
     budgets: Budgets = Budgets(low=16, high=40)
 
 
-class Alignment(_Settings):
+class Alignment(Settings):
     """Supervision of patches by object names, attributes and boxes; results that used it say so.
 
     Attributes:
@@ -101,59 +95,43 @@ class Alignment(_Settings):
         return data.path / self.scenes
 
 
-class ArrCocStage(_Settings):
-    """A config whose `stage` is `arr_coc`.
-
-    Attributes:
-        name: under which the checkpoint is published.
-        preset: the architecture.
-        model: settings of ArrCocConfig on top of the preset.
-        shares: benchmarks that are learnt, and how much of the prompts each gets.
-        split: the split that is learnt from.
-        seed: of the weights, the order of the data, budgets and noise.
-        steps, pictures, prompts: optimizer steps, pictures a step, prompts a picture.
-        learning_rate, warmup, weight_decay: AdamW's, with a cosine down to a twentieth.
-        image_drop: share of prompts that go without their picture, so that the model without pictures is a fair floor.
-        budgets: visual tokens of a step.
-        router: how the router learns.
-        alignment: supervision of patches by words and boxes; none by default.
-        rare: words that occur fewer times are unknown.
-        instruction: lines that so many prompts have are one token each.
-        save_every: steps between two points from which an interrupted training goes on.
-    """
+class ArrCocStage(LearningSettings):
+    """A config whose `stage` is `arr_coc`."""
 
     stage: Literal["arr_coc"] = "arr_coc"
     name: str = Field(default="arr-coc", min_length=1)
     preset: str = "micro"
-    model: dict[str, Any] = {}
-    shares: dict[str, float] = Field(min_length=1)
-    split: str = "train"
-    seed: int = 0
-    steps: int = Field(ge=1)
-    pictures: int = Field(default=32, ge=1)
+    """The architecture."""
+    model: dict[str, Any] = Field(default={})
+    """Settings of ArrCocConfig on top of the preset."""
+    batch: int = Field(default=32, ge=1)
+    """Pictures of a step on each device."""
     prompts: int = Field(default=6, ge=1)
+    """Prompts a picture, which share its encoding."""
     learning_rate: float = Field(default=3e-3, gt=0)
+    """AdamW's highest; a cosine takes it down to a twentieth."""
     warmup: int = Field(default=40, ge=0)
     weight_decay: float = Field(default=0.05, ge=0)
     image_drop: float = Field(default=0.1, ge=0, le=1)
+    """Share of prompts that go without their picture, so that the model without pictures is a fair floor."""
     budgets: Budgets = Budgets()
     router: Router = Router()
     alignment: Alignment | None = None
+    """Supervision of patches by words and boxes."""
     rare: int = Field(default=2, ge=1)
+    """Words that occur fewer times are unknown."""
     instruction: int = Field(default=100, ge=1)
-    save_every: int = Field(default=100, ge=1)
+    """Lines that so many prompts have are one token each."""
 
     @model_validator(mode="after")
     def _possible(self) -> "ArrCocStage":
         if self.preset not in PRESETS:
             raise ValueError(f"no preset {self.preset!r}: there are {', '.join(PRESETS)}")
-        if not all(share > 0 for share in self.shares.values()):
-            raise ValueError(f"every share must be above 0, got {self.shares}")
         return self
 
     def data_digests(self, session: Session) -> dict[str, str]:
         """What is learnt from: benchmark -> digest of its samples."""
-        digests = {name: session.benchmark(name, split=self.split).digest() for name in self.shares}
+        digests = super().data_digests(session)
         if self.alignment is not None:
             digests[str(self.alignment.scenes)] = file_sha256(self.alignment.file(session, self.split))
         return digests
@@ -171,18 +149,18 @@ class Step:
 def plan_step(settings: ArrCocStage, step: int) -> Step:
     """The step's budget and gates: a function of seed and step alone, so that resuming changes nothing."""
     if settings.alignment is not None and step < settings.alignment.first:
-        return Step(settings.pictures, None, None)
+        return Step(settings.batch, None, None)
     random = np.random.default_rng((settings.seed, step))
     router, done = settings.router, step / settings.steps
     soft = done >= router.start and step % router.every == 0
     budgets = router.budgets if soft else settings.budgets
     budget = round(math.exp(random.uniform(math.log(budgets.low), math.log(budgets.high))))
     if not soft:
-        return Step(settings.pictures, budget, None)
+        return Step(settings.batch, budget, None)
     share = (done - router.start) / (1 - router.start)
     temperature = router.hot * (router.cold / router.hot) ** share
     gating = Gating(temperature=temperature, hard=done >= router.hard, floor=router.floor)
-    return Step(min(router.pictures, settings.pictures), budget, gating)
+    return Step(min(router.pictures, settings.batch), budget, gating)
 
 
 def learning_rate(settings: ArrCocStage, step: int) -> float:
@@ -247,35 +225,29 @@ class ArrCocTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
 
-def run(settings: ArrCocStage, session: Session, *, output: Path) -> Path:
-    """Trains, from the newest complete trainer checkpoint in `output` if there is one.
-
-    Returns:
-        The folder of the finished checkpoint: model, processor and tokenizer.
+def run(job: Job) -> Result:
+    """Trains, from the newest complete trainer checkpoint if there is one.
 
     Raises:
         UnknownName, ConfigError, DataError: a benchmark is unknown, its training split is not there or empty, or the
             model's settings cannot be.
     """
-    finished = output / "checkpoint"
-    if finished.exists():
-        return finished
-    disable_progress_bar()  # one bar is enough
+    settings: ArrCocStage = job.settings
     scenes: dict[tuple[str, str], Scene] = {}
     if (alignment := settings.alignment) is not None:
-        found = read_scenes(alignment.file(session, settings.split))
+        found = read_scenes(alignment.file(job.session, settings.split))
         scenes = {(alignment.benchmark, picture): scene for picture, scene in found.items()}
-    pictures = read_pictures(session, list(settings.shares), split=settings.split, scenes=scenes)
+    pictures = read_pictures(job.session, list(settings.shares), split=settings.split, scenes=scenes)
     set_seed(settings.seed)
-    trainer = make_trainer(settings, pictures, output / "trainer")
-    newest = newest_complete(output / "trainer")
-    trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-    unfinished = output / "checkpoint.part"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    trainer.taught.eval().save_pretrained(unfinished)
-    trainer.processor.save_pretrained(unfinished)
-    unfinished.rename(finished)
-    return finished
+    trainer = make_trainer(settings, pictures, job.folder / "trainer")
+    return fit(trainer, trainer.processor, job, finish)
+
+
+def finish(trainer: Trainer, folder: Path) -> None:
+    """Writes the trained model, its processor and tokenizer."""
+    assert isinstance(trainer, ArrCocTrainer)
+    trainer.taught.eval().save_pretrained(folder)
+    trainer.processor.save_pretrained(folder)
 
 
 def make_trainer(settings: ArrCocStage, pictures: list[Picture], folder: Path) -> ArrCocTrainer:
@@ -297,59 +269,14 @@ def make_trainer(settings: ArrCocStage, pictures: list[Picture], folder: Path) -
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error
     vocabulary = Vocabulary([picture.scene for picture in pictures if picture.scene is not None], tokenizer)
-    draws = Draws(
-        pictures,
-        shares=settings.shares,
-        prompts=settings.prompts,
-        image_drop=settings.image_drop,
-        length=settings.steps * settings.pictures,
-        seed=settings.seed,
-    )
-    trainer = ArrCocTrainer(
+    # train_sampling_strategy: what is drawn at which place is the draws' own to say.
+    args = {**trainer_arguments(settings, folder), "adam_beta2": 0.98, "train_sampling_strategy": "sequential"}
+    return ArrCocTrainer(
         settings,
         vocabulary,
         ArrCocForConditionalGeneration(config),
         processor,
-        args=training_arguments(settings, folder),
-        train_dataset=draws,
+        args=TrainingArguments(**args),
+        train_dataset=settings.draws(pictures),
         data_collator=Collator(processor, vocabulary, config.regions.grid),
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(Progress(settings.name))
-    return trainer
-
-
-def training_arguments(settings: ArrCocStage, folder: Path) -> TrainingArguments:
-    """The settings in the Trainer's words."""
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=settings.steps,
-        per_device_train_batch_size=settings.pictures,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        adam_beta2=0.98,
-        max_grad_norm=1.0,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        logging_steps=max(1, settings.steps // 50),
-        save_steps=settings.save_every,
-        save_total_limit=2,
-        seed=settings.seed,
-        report_to="none",
-        disable_tqdm=True,
-    )
-
-
-def newest_complete(folder: Path) -> Path | None:
-    """The trainer checkpoint with the most steps whose state, which is written last, is whole."""
-    found = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(path)
-            continue
-        found.append((int(state["global_step"]), path))
-    return max(found)[1] if found else None

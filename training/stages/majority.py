@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness import DataError, Session
+from training.job import Job
+from training.recipe import Result
+from training.settings import StageSettings
 
 FILE = "majority.json"
 PICTURES = 2000
@@ -28,23 +31,17 @@ PICTURES = 2000
 Gram: TypeAlias = tuple[str, ...]
 
 
-class MajorityStage(BaseModel):
-    """A config whose `stage` is `majority`.
-
-    Attributes:
-        name: under which the checkpoint is published.
-        benchmarks: whose questions are learnt, all together: the model is not told which one it is asked from.
-        split: the split that is learnt from.
-        words: leading words that are told apart, at most.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class MajorityStage(StageSettings):
+    """A config whose `stage` is `majority`."""
 
     stage: Literal["majority"] = "majority"
-    name: str = "majority"
+    name: str = Field(default="majority", min_length=1)
     benchmarks: tuple[str, ...] = Field(min_length=1)
+    """Whose questions are learnt, all together: the model is not told which one it is asked from."""
     split: str = "train"
+    """The split that is learnt from."""
     words: int = Field(default=8, ge=1)
+    """Leading words that are told apart, at most."""
 
     def data_digests(self, session: Session) -> dict[str, str]:
         """What is learnt from: benchmark -> digest of its samples."""
@@ -65,12 +62,13 @@ class Table:
         (directory / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def run(settings: MajorityStage, session: Session, *, output: Path) -> Path:
+def run(job: Job) -> Result:
     """Learn from the training split and write the checkpoint's folder.
 
     Raises:
         UnknownName, ConfigError, DataError: a benchmark is unknown, or its training split is not there or empty.
     """
+    settings, session = job.settings, job.session
     questions: list[tuple[str, Sequence[str]]] = []
     captions: dict[str, list[Sequence[str]]] = defaultdict(list)
     for name in settings.benchmarks:
@@ -85,8 +83,8 @@ def run(settings: MajorityStage, session: Session, *, output: Path) -> Path:
     told = {_key(line): typical(references) for line, references in captions.items()}
     if not table.fallback and not told:
         raise DataError(f"{', '.join(settings.benchmarks)}: nothing to learn in the split {settings.split!r}")
-    Table(table.answers | told, table.fallback or next(iter(told.values()))).save(output)
-    return output
+    Table(table.answers | told, table.fallback or next(iter(told.values()))).save(job.folder)
+    return Result(job.folder)
 
 
 def learn(pairs: Iterable[tuple[str, Sequence[str]]], *, words: int = 8) -> Table:

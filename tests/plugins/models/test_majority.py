@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from harness import CheckpointError, DataError, Generation, Output, Request, Sample, UnknownName
 from plugins.models.majority import Majority, Table
 from tests.plugins.models.asking import Folders, answers
+from training.job import Job
 from training.stages import majority as stage
 from training.stages.majority import MajorityStage, learn, typical
 
@@ -125,6 +126,7 @@ class Workspace:
     """The part of a session that a stage reads."""
 
     benchmarks: dict[str, Task]
+    home: Path
 
     def benchmark(self, name: str, *, split: str | None = None) -> Task:
         assert split == "train"
@@ -136,13 +138,14 @@ def test_a_stage_makes_a_checkpoint_that_answers(tmp_path: Path) -> None:
         {
             "asked": Task([("Is it red?", ["yes", "yes"]), ("Is it blue?", ["yes"]), ("How many?", ["2"])]),
             "told": Task([("", ["a red cube", "a cube"]), ("", ["a cube", "a blue cube"]), ("", ["it rains"])]),
-        }
+        },
+        tmp_path,
     )
     settings = MajorityStage(benchmarks=("asked", "told"))
     assert settings.data_digests(session) == {"asked": "3", "told": "3"}
-    assert stage.run(settings, session, output=tmp_path / "out") == tmp_path / "out"
+    folder = stage.run(Job.of(settings, session)).folder
 
-    store: Any = Folders({"majority:latest": tmp_path / "out"})
+    store: Any = Folders({"majority:latest": folder})
     spec = Majority().resolve("latest", {}, store)
     assert spec.version == "v1"
     prompts = ["Is it green?" + INSTRUCTION, "how many are there?" + INSTRUCTION, CAPTION, "why?"]
@@ -152,15 +155,17 @@ def test_a_stage_makes_a_checkpoint_that_answers(tmp_path: Path) -> None:
 
 
 def test_captions_alone_are_enough(tmp_path: Path) -> None:
-    session: Any = Workspace({"told": Task([("", ["a cube"]), ("", ["a cube", "a ball"]), ("", ["it rains"])])})
-    table = Table.read(stage.run(MajorityStage(benchmarks=("told",)), session, output=tmp_path))
+    session: Any = Workspace(
+        {"told": Task([("", ["a cube"]), ("", ["a cube", "a ball"]), ("", ["it rains"])])}, tmp_path
+    )
+    table = Table.read(stage.run(Job.of(MajorityStage(benchmarks=("told",)), session)).folder)
     assert table.answer(CAPTION) == table.fallback == "a cube"
 
 
 def test_nothing_to_learn(tmp_path: Path) -> None:
-    session: Any = Workspace({"asked": Task([("Is it red?", [])])})
+    session: Any = Workspace({"asked": Task([("Is it red?", [])])}, tmp_path)
     with pytest.raises(DataError, match="asked: nothing to learn in the split 'train'"):
-        stage.run(MajorityStage(benchmarks=("asked",)), session, output=tmp_path)
+        stage.run(Job.of(MajorityStage(benchmarks=("asked",)), session))
 
 
 def test_the_shipped_config_is_one() -> None:

@@ -1,0 +1,1 @@
+"""What happens at the side of a training: one concern a file."""

@@ -1,0 +1,68 @@
+"""One training as it is carried out: its settings, its place, and what it starts from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness import Json, Session
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage's `run` is given.
+
+    Attributes:
+        settings: the stage's.
+        session: the workspace.
+        data: what is learnt from: its name -> its digest.
+        parents: what it starts from: `NAME:vN` (or a folder) -> its digest.
+    """
+
+    settings: Any
+    session: Session
+    data: Mapping[str, str]
+    parents: Mapping[str, str]
+
+    @classmethod
+    def of(cls, settings: Any, session: Session) -> Job:
+        """The job that carries out settings, on the data and parents as they are now."""
+        parents = settings.parents(session) if hasattr(settings, "parents") else {}
+        return cls(settings, session, settings.data_digests(session), parents)
+
+    @cached_property
+    def id(self) -> str:
+        """The hash of what the result depends on: settings, data, parents; not how it is saved and reported."""
+        recipe = {"settings": self._essential, "data": dict(self.data), "parents": sorted(self.parents.values())}
+        return hashlib.sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
+
+    @property
+    def folder(self) -> Path:
+        """Where it works; kept between attempts."""
+        return self.session.home / "training" / f"{self.settings.stage}-{self.id[:12]}"
+
+    @property
+    def _essential(self) -> dict[str, Json]:
+        settings: dict[str, Json] = self.settings.model_dump(mode="json")
+        for reported in ("track", "save"):
+            settings.pop(reported, None)
+        return settings
+
+    def metadata(self) -> dict[str, Json]:
+        """What every version that it publishes says of it."""
+        config = hashlib.sha256(msgspec.json.encode(self._essential, order="sorted")).hexdigest()
+        return {
+            "training": self.id,
+            "recipe_digest": self.id,
+            "stage": self.settings.stage,
+            "settings": self.settings.model_dump(mode="json"),
+            "config_digest": config,
+            "data": dict(self.data),
+            "parents": dict(self.parents),
+        }

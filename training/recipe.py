@@ -1,0 +1,84 @@
+"""From a config to a published version: which stage it is, whether it was carried out already, and carrying it out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from harness import ConfigError, Json, Session, UnknownName, Version, read_yaml
+from training.job import Job
+from training.stages import STAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a stage made.
+
+    Attributes:
+        folder: what is published; a model is a folder that `from_pretrained` loads.
+        type: of the version: model or dataset.
+        scores: of the finished model, `benchmark.metric` -> value.
+        facts: what else the version should say of itself.
+    """
+
+    folder: Path
+    type: str = "model"
+    scores: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+Run: TypeAlias = Callable[[Job], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A published version, and whether this call made it."""
+
+    version: Version
+    fresh: bool
+
+
+class _AnyStage(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    stage: str = ""
+
+
+def read_stage(config: Path) -> tuple[Any, Run]:
+    """A config's settings, and the function that carries them out.
+
+    Raises:
+        ConfigError: it cannot be read, names no stage, or holds a wrong key.
+    """
+    name = read_yaml(config, _AnyStage).stage
+    if not name:
+        raise ConfigError(f"names no stage; write `stage:` and one of {', '.join(STAGES)}", config)
+    if name not in STAGES:
+        raise ConfigError(str(UnknownName("stage", name, STAGES)), config)
+    module_name, _, model = STAGES[name].partition(":")
+    module = importlib.import_module(module_name)
+    return read_yaml(config, getattr(module, model)), module.run
+
+
+def carry_out(settings: Any, run: Run, session: Session) -> Made:
+    """The version that the settings make of the data and parents as they are now: the published one, or a new one."""
+    job = Job.of(settings, session)
+    store = session.checkpoints
+    if settings.name in store.names():
+        for version in store.versions(settings.name):
+            if version.metadata.get("recipe_digest") == job.id:
+                return Made(version, False)
+    result = run(job)
+    metadata = {**job.metadata(), **result.facts, "scores": dict(result.scores)}
+    version = store.publish(
+        result.folder, settings.name, type=result.type, metadata=metadata, parents=tuple(job.parents.values())
+    )
+    if hasattr(settings, "steps"):
+        training = session.trainings.get(job.id)
+        session.trainings.finish(training, "complete", str(version))
+    return Made(version, True)

@@ -1,0 +1,123 @@
+"""What the configs of all stages share. A field's docstring is what `harness train CONFIG --explain` says of it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """A part of a config: no unknown keys, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class StageSettings(Settings):
+    """What every stage has."""
+
+    stage: str
+    """The kind of training."""
+    name: str = Field(min_length=1)
+    """Under which the result is published in the registry."""
+
+
+class Scale(Settings):
+    """How the work is spread over processes and devices, and how exactly it is computed."""
+
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """With several processes: `ddp` keeps the whole model in each, `fsdp` a share; `auto` is `ddp`."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the arithmetic; weights and optimizer stay in float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
+    compile: bool = False
+    """Use torch.compile."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that prepare batches ahead; 0 prepares them in the training process."""
+
+
+class Saving(Settings):
+    """Points from which an interrupted training goes on."""
+
+    every: int = Field(default=100, ge=1)
+    """Steps from one to the next."""
+    keep: int = Field(default=2, ge=1)
+    """The newest so many are kept, and the best."""
+    publish: bool = True
+    """Make each a version of NAME-steps in the registry."""
+    resume: Literal["auto", "never"] = "auto"
+    """`auto` goes on from the newest whole one, `never` starts again."""
+    grace: float = Field(default=30.0, gt=0)
+    """Seconds after SIGTERM in which the step under way may end and be saved."""
+
+
+class Evaluating(Settings):
+    """The harness's own benchmarks, asked of the model while it is trained and when it is done."""
+
+    benchmarks: tuple[str, ...] = Field(min_length=1)
+    """Their names."""
+    split: str | None = None
+    """Which split; as benchmarks.yaml has it where none is given."""
+    limit: int | None = Field(default=64, ge=1)
+    """Samples of each benchmark; null for all."""
+    every: int | None = Field(default=None, ge=1)
+    """Steps from one evaluation to the next; null evaluates only the finished model."""
+    batch: int = Field(default=16, ge=1)
+    """Samples that are answered together, as `harness eval --batch` has it."""
+    best: str | None = None
+    """The score, such as `gqa.accuracy`, by which the best checkpoint is chosen; null takes the last."""
+    higher_is_better: bool = True
+    """Whether a larger `best` is better."""
+
+    @model_validator(mode="after")
+    def _measured(self) -> "Evaluating":
+        if self.best is not None and self.every is None:
+            raise ValueError("best: is chosen among evaluations while training; say how many steps apart with every:")
+        return self
+
+
+class Tracking(Settings):
+    """Where curves go beside the workspace, which always has them."""
+
+    report_to: tuple[Literal["wandb"], ...] = ()
+    """Trackers; Weights & Biases writes to disk where nobody is logged in."""
+    project: str = "vlm-harness"
+    """The tracker's project."""
+    run_name: str = "{name}-{timestamp}"
+    """The run's name there; {name}, {stage} and {timestamp} are filled in once and stay when it goes on."""
+    every: int | None = Field(default=None, ge=1)
+    """Steps from one point of a curve to the next; null makes about fifty."""
+
+
+class TrainerSettings(StageSettings):
+    """What every stage that computes gradients has."""
+
+    seed: int = 0
+    """Of new weights, the order of the data and whatever else is drawn."""
+    steps: int = Field(ge=1)
+    """Optimizer steps."""
+    batch: int = Field(default=16, ge=1)
+    """Rows of a step on each device."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients make one step."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """AdamW's highest."""
+    warmup: int = Field(default=0, ge=0)
+    """Steps in which the learning rate rises."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after that."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's."""
+    clip: float = Field(default=1.0, gt=0)
+    """The largest norm of a gradient."""
+    scale: Scale = Scale()
+    save: Saving = Saving()
+    evaluate: Evaluating | None = None
+    track: Tracking = Tracking()
+
+    def data_digests(self, session: Any) -> dict[str, str]:
+        """What is learnt from: its name -> its digest."""
+        raise NotImplementedError
+
+    def parents(self, session: Any) -> dict[str, str]:
+        """What it starts from: `NAME:vN` (or a folder) -> its digest."""
+        return {}
