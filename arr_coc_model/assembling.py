@@ -1,4 +1,4 @@
-"""Assembling: visual tokens and words in one left-padded sequence.
+"""Assembling: visual tokens and words in one left-padded sequence, and back to the words.
 
 Q rows, K visual tokens, L words, T the longest row.
 """
@@ -20,8 +20,8 @@ class Sequence:
     embeddings: Tensor  # [Q, T, d]
     mask: Tensor  # [Q, T] bool, False on the left where the row is shorter
     positions: Tensor  # [Q, T]
-    labels: Tensor | None  # [Q, T]
     log_gate: Tensor | None  # [Q, T]
+    ends: Tensor  # [Q, L]: where in T each token of the text ends; the placeholder ends with the last visual token
 
     def attention_mask(self) -> Tensor:
         """[Q, T] integers, or where tokens are gated [Q, 1, T, T] floats: causal, with the gates on the keys."""
@@ -38,7 +38,6 @@ def assemble(
     words: Tensor,
     ids: Tensor,
     mask: Tensor,
-    labels: Tensor | None,
     visual: VisualTokens | None,
     *,
     image_token_id: int,
@@ -55,10 +54,11 @@ def assemble(
     after = placeholder.cumsum(1)
     positions = (kept.cumsum(1) - 1).clamp(min=0) + after * full_tokens
     if visual is None:
-        return _left_padded(words, kept, after, positions, labels=labels, log_gate=None)
+        return _left_padded(words, kept, after, positions, log_gate=None, widths=kept.long())
     rows = placeholder.any(1).nonzero().squeeze(1)
     begin = (kept & (after == 0)).sum(1, keepdim=True)[rows]
     there, shape = ids.new_zeros(len(ids), visual.mask.shape[1]), (len(ids), visual.mask.shape[1])
+    seen = there.bool().index_copy(0, rows, visual.mask)
     tokens = words.new_zeros(*shape, words.shape[-1]).index_copy(0, rows, visual.embeddings.to(words.dtype))
     log_gate = None
     if visual.log_gate is not None:
@@ -66,12 +66,12 @@ def assemble(
         log_gate = torch.cat([gates, gates.new_zeros(ids.shape)], 1)
     return _left_padded(
         torch.cat([tokens, words], 1),
-        torch.cat([there.bool().index_copy(0, rows, visual.mask), kept], 1),
+        torch.cat([seen, kept], 1),
         # Words before the placeholder sort before the visual tokens, which sort before the words after it.
         torch.cat([there + 1, after * 2], 1),
         torch.cat([there.index_copy(0, rows, visual.positions + begin), positions], 1),
-        labels=None if labels is None else torch.cat([there + IGNORED, labels], 1),
         log_gate=log_gate,
+        widths=torch.where(placeholder, seen.sum(1, keepdim=True), kept.long()),
     )
 
 
@@ -81,19 +81,22 @@ def _left_padded(
     rank: Tensor,
     positions: Tensor,
     *,
-    labels: Tensor | None,
     log_gate: Tensor | None,
+    widths: Tensor,
 ) -> Sequence:
+    """`widths` [Q, L]: how many tokens of the sequence each token of the text is."""
     order = rank.masked_fill(~kept, -1).argsort(dim=1, stable=True)[:, -int(kept.sum(1).max()) :]
     mask = kept.gather(1, order)
 
     def sorted_or(values: Tensor, padding: int) -> Tensor:
         return values.gather(1, order).masked_fill(~mask, padding)
 
+    # Padding of the text ends with a token of its row, so that what is read there is a number.
+    begin = (mask.shape[1] - widths.sum(1, keepdim=True)).clamp(max=mask.shape[1] - 1)
     return Sequence(
         embeddings.gather(1, order.unsqueeze(-1).expand(-1, -1, embeddings.shape[-1])),
         mask,
         sorted_or(positions, 0),
-        None if labels is None else sorted_or(labels, IGNORED),
         None if log_gate is None else sorted_or(log_gate, 0),
+        begin + (widths.cumsum(1) - 1).clamp(min=0),
     )

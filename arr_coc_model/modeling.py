@@ -34,10 +34,10 @@ from arr_coc_model.routing import Routing, describe
 
 @dataclass
 class ArrCocOutput(ModelOutput):
-    """Loss, the language model's output over the whole sequence (visual tokens included), and the routing."""
+    """Loss, logits, what the language model tells of the whole sequence (visual tokens included), and the routing."""
 
     loss: Tensor | None = None
-    logits: Tensor | None = None
+    logits: Tensor | None = None  # [Q, L, V], one for each of input_ids; of the sequence where there are none
     past_key_values: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
@@ -218,7 +218,6 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
             words,
             input_ids,
             mask,
-            labels,
             visual,
             image_token_id=self.config.image_token_id,
             full_tokens=self.config.full_tokens,
@@ -244,7 +243,8 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Reads pictures and texts.
 
         Args:
-            input_ids: [Q, L], left-padded; a row about a picture holds one placeholder (`image_token_id`).
+            input_ids: [Q, L], padded on either side; a row about a picture holds one placeholder
+                (`image_token_id`).
             pixel_values: [P, C, H, W]; None where no row has a picture.
             attention_mask: [Q, L]; all ones by default.
             labels: [Q, L], -100 everywhere but on the answer. The router sees what comes before the first
@@ -258,13 +258,18 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds, position_ids, past_key_values: a prepared sequence, as while generating.
             kwargs: go to the language model; `num_items_in_batch` to the loss.
 
+        Returns:
+            Logits [Q, L, V] at the places of input_ids, each those of the token that follows; at the placeholder those
+            after the last visual token, at padding anything finite. Hidden states, attentions and cache are those of
+            the sequence that the language model read, visual tokens included.
+
         Raises:
             ValueError: placeholders and pictures do not match, or a budget that cannot be.
         """
         attention = self.language_model.config._attn_implementation
         if gating is not None and attention not in ("eager", "sdpa"):
             raise ValueError(f"gates need attention that takes a float mask: 'sdpa' or 'eager', not {attention!r}")
-        routing, likeness = None, None
+        routing, likeness, ends = None, None, None
         items = kwargs.pop("num_items_in_batch", None)
         if inputs_embeds is None and past_key_values is None:
             features = self.get_patch_features(pixel_values)
@@ -283,7 +288,9 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 token_budget=token_budget,
                 gating=gating,
             )
-            inputs_embeds, position_ids, labels = sequence.embeddings, sequence.positions, sequence.labels
+            if labels is not None:
+                labels = labels.masked_fill(input_ids == self.config.image_token_id, IGNORED)
+            inputs_embeds, position_ids, ends = sequence.embeddings, sequence.positions, sequence.ends
             attention_mask, input_ids = sequence.attention_mask(), None
         output = self.language_model(
             input_ids=input_ids,
@@ -294,13 +301,14 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
             use_cache=use_cache if labels is None else False,
             **kwargs,
         )
-        loss = None
+        logits, loss = output.logits, None
+        if ends is not None:
+            logits = logits.gather(1, ends.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
         if labels is not None:
-            vocabulary = output.logits.shape[-1]
-            loss = self.loss_function(output.logits, labels, vocab_size=vocabulary, num_items_in_batch=items)
+            loss = self.loss_function(logits, labels, vocab_size=logits.shape[-1], num_items_in_batch=items)
         return ArrCocOutput(
             loss=loss,
-            logits=output.logits,
+            logits=logits,
             past_key_values=output.past_key_values,
             hidden_states=output.hidden_states,
             attentions=output.attentions,
