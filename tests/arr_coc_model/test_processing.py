@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from transformers import AutoProcessor
+from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from arr_coc_model import ArrCocProcessor
 
@@ -77,3 +79,73 @@ def test_it_is_saved_and_loaded(processor: ArrCocProcessor, pictures: list[Image
     before, after = (each(images=pictures[:1], text=["is the cube red"]) for each in (processor, loaded))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+TEMPLATE = (
+    "{% for message in messages %}{% for part in message.content %}"
+    "{{ '<image> ' if part.type == 'image' else part.text }}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %} ?{% endif %}"
+)
+
+
+def test_it_takes_what_other_processors_take(processor: ArrCocProcessor, pictures: list[Image.Image]) -> None:
+    text = ["what color", "is the cube red"]
+    plain = processor(images=pictures[:2], text=text)
+    styled = processor(
+        images=[[picture] for picture in pictures[:2]],
+        text=text,
+        text_kwargs={"padding": True, "padding_side": "right"},
+        images_kwargs={"size": {"height": 32, "width": 32}},
+        return_tensors="pt",
+    )
+    assert styled["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+    assert torch.equal(styled["input_ids"][0][:3], plain["input_ids"][0][2:])
+    assert styled["pixel_values"].shape == (2, 3, 32, 32)
+    assert "image_index" not in styled, "loops that repeat rows would not repeat it"
+    mixed = processor(images=[[pictures[0]], [], [pictures[1]]], text=["what", "color", "is"])
+    assert (mixed["input_ids"] == processor.image_token_id).any(1).tolist() == [True, False, True]
+    assert len(mixed["pixel_values"]) == 2
+    rows = processor(text=text, padding=False, return_tensors=None)["input_ids"]
+    assert [len(row) for row in rows] == [2, 4]
+    assert processor(text=text, truncation=True, max_length=3)["input_ids"].shape == (2, 3)
+
+
+def test_a_chat_template_gives_lists_or_tensors(processor: ArrCocProcessor, pictures: list[Image.Image]) -> None:
+    talks = [
+        [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": text}]}]
+        for picture, text in zip(pictures, ["what color", "is the cube red"], strict=False)
+    ]
+    asked = {"chat_template": TEMPLATE, "add_generation_prompt": True, "tokenize": True, "return_dict": True}
+    lists = processor.apply_chat_template(talks, **asked)
+    assert [processor.decode(ids) for ids in lists["input_ids"]] == [
+        "<image> what color ?",
+        "<image> is the cube red ?",
+    ]
+    tensors = processor.apply_chat_template(talks, return_tensors="pt", **asked)
+    assert tensors["attention_mask"].tolist() == [[0, 0, 1, 1, 1, 1], [1] * 6]
+    assert tensors["pixel_values"].shape == (2, 3, 64, 64)
+
+
+def test_preference_pairs_are_collated_by_trl(processor: ArrCocProcessor, pictures: list[Image.Image]) -> None:
+    pairs = [
+        {"images": [picture], "prompt": f"<image> {prompt}", "chosen": "red </s>", "rejected": "yes no </s>"}
+        for picture, prompt in zip(pictures, ["what color", "is the cube red"], strict=False)
+    ]
+    batch = DataCollatorForVisionPreference(processor)(pairs)
+    assert batch["pixel_values"].shape == (4, 3, 64, 64)
+    completions = [ids[mask.bool()] for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)]
+    assert processor.batch_decode(completions) == ["red </s>"] * 2 + ["yes no </s>"] * 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"text": ["what", "is the"], "padding": False}, "several lengths make no tensor"),
+        ({"text": "what", "videos": [1]}, "no videos"),
+        ({"text": ["what"], "images": [[1, 2]]}, "one picture a text"),
+        ({}, "give text="),
+    ],
+)
+def test_what_it_cannot_do_is_said(processor: ArrCocProcessor, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        processor(**asked)
