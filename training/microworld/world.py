@@ -19,11 +19,12 @@ from harness import UsageError
 from .export_captions import CocoCaptions, Nocaps, Pope
 from .export_questions import Gqa, TenAnswers
 from .layout import Layout, Picture, write_json
+from .preferences import Preferences
 from .reference import View
 from .render import draw, encode
 from .scene import sample_scene
 
-FORMAT = 1
+FORMAT = 2
 """Number of the world's version: raised whenever the same arguments would give other files."""
 
 MANIFEST = "world.json"
@@ -152,6 +153,7 @@ def _fill(folder: Path, identity: dict[str, int], progress: Callable[[int, int],
         "okvqa": TenAnswers.okvqa(folder / "okvqa", seed),
         "coco_captions": CocoCaptions(folder / "coco_captions", seed),
         "pope": Pope(folder / "pope", seed),
+        "preferences": Preferences(folder / "preferences", "coco_captions/train2014", seed),
     }
     nocaps = Nocaps(folder / "nocaps", seed)
     total = identity["images"] + identity["evaluation_images"]
