@@ -11,6 +11,7 @@ from typing import Final
 STAGES: Final = {
     "arr_coc": "training.stages.arr_coc:ArrCocStage",
     "majority": "training.stages.majority:MajorityStage",
+    "pretrain": "training.stages.pretrain:PretrainStage",
     "sft": "training.stages.sft:SftStage",
 }
 """Name in the `stage:` key of a config -> its settings model; `run` stands beside it."""

@@ -1,0 +1,307 @@
+# mypy: allow-untyped-calls
+# Parts of transformers carry no annotations.
+
+"""A new model for pictures and text, put together from a vision encoder and a language model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field, model_validator
+from transformers import (
+    AddedToken,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from arr_coc_model import ArrCocConfig, ArrCocForConditionalGeneration, ArrCocProcessor
+from arr_coc_model.presets import PRESETS
+from harness import ConfigError, Session
+from training.models import Start, find_start
+from training.settings import Settings
+from training.tokenizer import word_tokenizer
+
+IMAGE = "<image>"
+LLAVA = (
+    "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %} {% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+"""The conversation of LLaVA-1.5 (Liu et al. 2023), with the end token that it was trained with."""
+PLAIN = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}\n{% endif %}{% endfor %}"
+)
+"""Picture, prompt, answer and the end token: for a tokenizer that was learnt from the prompts alone."""
+
+
+class Part(Settings):
+    """One part of a new model: with the weights of a checkpoint, or with random ones as a config describes it."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: str | None = Field(default=None, alias="from")
+    """`NAME:ref` of the registry, a folder (./dir), or `org/name` on the hub."""
+    revision: str | None = None
+    """The hub's commit."""
+    config: dict[str, Any] | None = None
+    """`model_type` and whatever that kind of model's configuration takes."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Part:
+        if (self.from_ is None) == (self.config is None):
+            raise ValueError("give either from: or config:")
+        if self.config is not None and "model_type" not in self.config:
+            raise ValueError("config: names no model_type, such as clip_vision_model or llama")
+        return self
+
+
+class Words(Settings):
+    """The tokenizer: that of a checkpoint, or one of whole words that is learnt from the training texts."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: str | None = Field(default=None, alias="from")
+    """`NAME:ref` of the registry, a folder (./dir), or `org/name` on the hub; null learns one."""
+    revision: str | None = None
+    """The hub's commit."""
+    benchmarks: tuple[str, ...] = ()
+    """Whose training texts it is learnt from; those of `shares` where none is named."""
+    rare: int = Field(default=2, ge=1)
+    """Words that occur fewer times are unknown."""
+    instruction: int = Field(default=100, ge=1)
+    """Lines that so many prompts have are one token each."""
+
+
+class ModelSettings(Settings):
+    """The model that is trained: one that is there (`start`), a preset, or a new one from its parts."""
+
+    start: str | None = None
+    """`NAME:ref` of the registry, a folder (./dir), or `org/name` on the hub."""
+    revision: str | None = None
+    """The hub's commit."""
+    architecture: Literal["llava", "arr_coc"] = "llava"
+    """How a new model is put together."""
+    preset: str | None = None
+    """A ready-made architecture of ARR-COC, with random weights."""
+    vision: Part | None = None
+    """The vision encoder."""
+    language: Part | None = None
+    """The language model."""
+    tokenizer: Words | None = None
+    """By default that of the language model, or for a new one a learnt one."""
+    chat_template: str | None = None
+    """Jinja text; by default LLaVA-1.5's, or with a learnt tokenizer just picture, prompt, answer and end token."""
+    image_size: int | None = Field(default=None, ge=1)
+    """Edge of the pictures in pixels; by default the vision encoder's own."""
+    settings: dict[str, Any] = Field(default={})
+    """Further settings of LlavaConfig or ArrCocConfig."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ModelSettings:
+        parts = self.vision is not None and self.language is not None
+        if (self.start is not None) + (self.preset is not None) + parts != 1:
+            raise ValueError("give either start:, or preset:, or both vision: and language:")
+        if self.preset is not None and (self.architecture != "arr_coc" or self.preset not in PRESETS):
+            raise ValueError(f"preset: is for architecture: arr_coc, and one of {', '.join(PRESETS)}")
+        return self
+
+    def sources(self, session: Session) -> dict[str, Start]:
+        """What it is made of: key of the config -> where that lies."""
+        given = {"start": (self.start, self.revision)}
+        for key, part in (("vision", self.vision), ("language", self.language), ("tokenizer", self.tokenizer)):
+            given[key] = (None, None) if part is None else (part.from_, part.revision)
+        return {key: find_start(text, session, revision) for key, (text, revision) in given.items() if text is not None}
+
+    @property
+    def learnt(self) -> Words | None:
+        """How the tokenizer is learnt; None where it isn't."""
+        if self.start is not None:
+            return None
+        if self.tokenizer is not None:
+            return self.tokenizer if self.tokenizer.from_ is None else None
+        return Words() if self.language is None or self.language.from_ is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A part: its configuration, and its weights where it has them."""
+
+    config: Any
+    weights: Any
+
+
+def texts(session: Session, benchmarks: Iterable[str], split: str) -> tuple[list[str], list[str]]:
+    """All prompts and all answers of a split."""
+    prompts: list[str] = []
+    answers: list[str] = []
+    for name in benchmarks:
+        task = session.benchmark(name, split=split)
+        for sample in task.samples():
+            prompts.append(task.request(sample).prompt)
+            answers.extend(sample.references)
+    return prompts, answers
+
+
+def build(settings: ModelSettings, session: Session, told: tuple[list[str], list[str]]) -> tuple[Any, Any]:
+    """The new model and its processor, in float32 and training mode; random weights by torch's seed.
+
+    Args:
+        told: prompts and answers, from which the tokenizer is learnt.
+
+    Raises:
+        CheckpointError: a part is not there.
+        ConfigError: the parts do not make a model.
+    """
+    sources = settings.sources(session)
+    if (words := settings.learnt) is not None:
+        tokenizer: Any = word_tokenizer(*told, rare=words.rare, instruction=words.instruction)
+    else:
+        source = sources.get("tokenizer") or sources["language"]
+        tokenizer = AutoTokenizer.from_pretrained(source.place, **_pinned(source))
+    try:
+        if settings.preset is not None:
+            return _preset(settings, tokenizer)
+        vision = _vision(settings, sources.get("vision"))
+        language = _language(settings, sources.get("language"), tokenizer)
+        images = _image_processor(settings, sources.get("vision"), vision.config)
+        make = _llava if settings.architecture == "llava" else _arr_coc
+        model, processor = make(settings, vision, language, images, tokenizer)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"model: {error}") from error
+    return model.train(), processor
+
+
+def _preset(settings: ModelSettings, tokenizer: Any) -> tuple[Any, Any]:
+    assert settings.preset is not None
+    processor, config = PRESETS[settings.preset](tokenizer, **settings.settings)
+    return ArrCocForConditionalGeneration(config).train(), processor
+
+
+def _pinned(source: Start) -> dict[str, Any]:
+    return {"revision": source.revision} if source.revision else {"local_files_only": True}
+
+
+def _vision(settings: ModelSettings, source: Start | None) -> _Loaded:
+    assert settings.vision is not None
+    if source is not None:
+        whole: Any = AutoConfig.from_pretrained(source.place, **_pinned(source))
+        config = getattr(whole, "vision_config", whole)
+        weights: Any = AutoModel.from_pretrained(
+            source.place, config=config, dtype=torch.float32, use_safetensors=True, **_pinned(source)
+        )
+        return _Loaded(weights.config, weights)
+    given = dict(settings.vision.config or {})
+    if settings.image_size is not None:
+        given.setdefault("image_size", settings.image_size)
+    return _Loaded(AutoConfig.for_model(**given), None)
+
+
+def _language(settings: ModelSettings, source: Start | None, tokenizer: PreTrainedTokenizerBase) -> _Loaded:
+    assert settings.language is not None
+    if not {IMAGE} & set(tokenizer.get_vocab()):
+        tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)], special_tokens=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if source is not None:
+        weights: Any = AutoModelForCausalLM.from_pretrained(
+            source.place, dtype=torch.float32, use_safetensors=True, **_pinned(source)
+        )
+        if len(tokenizer) > weights.config.vocab_size:
+            weights.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        return _Loaded(weights.config, weights)
+    ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    return _Loaded(
+        AutoConfig.for_model(**{"vocab_size": len(tokenizer), **ids, **(settings.language.config or {})}), None
+    )
+
+
+def _image_processor(settings: ModelSettings, source: Start | None, config: PreTrainedConfig) -> Any:
+    if source is not None:
+        return AutoImageProcessor.from_pretrained(source.place, **_pinned(source))
+    size = settings.image_size or getattr(config, "image_size", None)
+    if not isinstance(size, int):
+        raise ValueError(f"give image_size: a {config.model_type} configuration does not tell it")
+    return SiglipImageProcessorPil(size={"height": size, "width": size})
+
+
+def _llava(settings: ModelSettings, vision: _Loaded, language: _Loaded, images: Any, tokenizer: Any) -> tuple[Any, Any]:
+    # A tower that was trained is read before its last layer, as LLaVA does; of a new one all layers are to learn.
+    layer = settings.settings.get("vision_feature_layer", -1 if vision.weights is None else -2)
+    size = int(vision.config.image_size)
+    side, extra = _grid(vision.config, layer, size)
+    config = LlavaConfig(
+        vision_config=vision.config,
+        text_config=language.config,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        **{
+            "image_seq_length": side * side,
+            "vision_feature_layer": layer,
+            "vision_feature_select_strategy": "default" if extra else "full",
+            **settings.settings,
+        },
+    )
+    model: Any = LlavaForConditionalGeneration(config)
+    if vision.weights is not None:
+        model.model.vision_tower = vision.weights
+    if language.weights is not None:
+        model.model.language_model = language.weights.base_model
+        model.set_output_embeddings(language.weights.get_output_embeddings())
+        model.generation_config = language.weights.generation_config
+        model.tie_weights()
+    assemble: Any = LlavaProcessor
+    processor = assemble(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=size // side,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=extra,
+        chat_template=settings.chat_template or (LLAVA if settings.learnt is None else PLAIN),
+    )
+    return model, processor
+
+
+def _grid(config: PreTrainedConfig, layer: int, size: int) -> tuple[int, int]:
+    """Edge of the tower's square grid of patches, and tokens before it; no weights, no arithmetic."""
+    with torch.device("meta"):
+        pixels = torch.empty(1, getattr(config, "num_channels", 3), size, size)
+        hidden = AutoModel.from_config(config).eval()(pixels, output_hidden_states=True).hidden_states[layer]
+    for extra in (0, 1):
+        side = math.isqrt(hidden.shape[1] - extra)
+        if hidden.ndim == 3 and side * side + extra == hidden.shape[1]:
+            return side, extra
+    raise ValueError(
+        f"vision: a {config.model_type} gives {tuple(hidden.shape)} for {size}x{size} pixels; llava needs a square "
+        "grid of patches in a row, with one token before it at most"
+    )
+
+
+def _arr_coc(
+    settings: ModelSettings, vision: _Loaded, language: _Loaded, images: Any, tokenizer: Any
+) -> tuple[Any, Any]:
+    processor = ArrCocProcessor(images, tokenizer, settings.chat_template)
+    given: dict[str, Any] = {"image_size": settings.image_size} if settings.image_size is not None else {}
+    config = ArrCocConfig(
+        vision_config=vision.config,
+        text_config=language.config,
+        image_token_id=processor.image_token_id,
+        vision_encoder_name=settings.vision.from_ if settings.vision else None,
+        llm_name=settings.language.from_ if settings.language else None,
+        **{**given, **settings.settings},
+    )
+    return ArrCocForConditionalGeneration(config, vision.weights, language.weights), processor

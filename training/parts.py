@@ -1,0 +1,122 @@
+"""The parts of a model for pictures and text, whatever its architecture calls them, and when each is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, Field
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from harness import ConfigError
+from training.settings import Settings
+
+PARTS: Mapping[str, frozenset[str]] = {
+    "projector": frozenset(
+        (
+            "multi_modal_projector", "connector", "projector", "realizing", "qformer", "query_tokens", "merger",
+            "language_projection", "image_to_text_projection", "visual_projection", "aligner", "modality_projection",
+            "embed_vision",
+        )
+    ),
+    "router": frozenset(("knowing", "balancing", "attending")),
+    "vision": frozenset(
+        ("vision_tower", "vision_model", "vision_encoder", "visual", "image_encoder", "vision_embed_tokens")
+    ),
+}  # fmt: skip
+"""Part -> the attributes that hold it. The first that fits counts; what fits none is the language model."""
+LANGUAGE = "language"
+
+
+class Late(Settings):
+    """A part that is trained after a while."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: float = Field(alias="from", ge=0, lt=1)
+    """Share of all steps after which it is."""
+
+
+def part_of(name: str) -> str:
+    """The part that a parameter (or module) of that name belongs to."""
+    attributes = set(name.split("."))
+    return next((part for part, known in PARTS.items() if attributes & known), LANGUAGE)
+
+
+def parameters_by_part(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Those of each part that the model has."""
+    parts: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        parts.setdefault(part_of(name), []).append(parameter)
+    return parts
+
+
+class Freezing(TrainerCallback):
+    """Trains the parts that are to be trained, each from its step on; made before the optimizer is.
+
+    The optimizer has the parameters of all of them. Until its step a part gets no gradient, and AdamW passes over
+    what has none: no decay, no moments, no count of steps.
+
+    Args:
+        model: with adapters, if it gets any; what is frozen already stays frozen.
+        policy: part -> whether it is trained, or when; what is not named is frozen.
+        steps: of the whole training.
+
+    Raises:
+        ConfigError: the model has no such part, or nothing is trained.
+    """
+
+    def __init__(self, model: nn.Module, policy: Mapping[str, bool | Late], steps: int) -> None:
+        parts = parameters_by_part(model)
+        for name in policy:
+            if name not in parts:
+                raise ConfigError(f"train: the model has no part {name!r}; it has {', '.join(parts)}")
+        self.starts = {
+            name: 0 if choice is True else round(choice.from_ * steps) for name, choice in policy.items() if choice
+        }
+        for name, parameters in parts.items():
+            for parameter in parameters:
+                parameter.requires_grad_(parameter.requires_grad and name in self.starts)
+        self.trained = {
+            name: [parameter for parameter in parameters if parameter.requires_grad]
+            for name, parameters in parts.items()
+        }
+        if not any(self.trained[name] for name, start in self.starts.items() if not start):
+            raise ConfigError(f"train: nothing is trained at the first step; choose among {', '.join(parts)}")
+        self.sizes = {name: sum(map(nn.Parameter.numel, parameters)) for name, parameters in parts.items()}
+
+    @property
+    def late(self) -> bool:
+        """Whether a part is trained only after a while."""
+        return any(self.starts.values())
+
+    def __str__(self) -> str:
+        said = []
+        for name, size in self.sizes.items():
+            trained, start = sum(map(nn.Parameter.numel, self.trained[name])), self.starts.get(name)
+            when = f" from step {start + 1} on" if start else ""
+            said.append(f"{name} {trained:,} of {size:,}{when}")
+        return "trained parameters: " + ", ".join(said)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Says what is trained."""
+        if state.is_world_process_zero:
+            print(self, file=sys.stderr)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Parts whose step it is are trained from now on."""
+        for name, start in self.starts.items():
+            for parameter in self.trained[name]:
+                parameter.requires_grad_(state.global_step >= start)
+
+
+def freeze(trainer: Trainer, policy: Mapping[str, bool | Late]) -> None:
+    """Lets a trainer train the parts that it is to, when it is to; see `Freezing`."""
+    assert trainer.model is not None
+    trainer.add_callback(Freezing(trainer.model, policy, trainer.args.max_steps))
