@@ -188,4 +188,19 @@ CREATE TABLE curves (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4: Final = """
+ALTER TABLE trainings ADD COLUMN step INTEGER NOT NULL DEFAULT 0;  -- the newest that was logged
+ALTER TABLE trainings ADD COLUMN heard TEXT;                       -- when that was
+ALTER TABLE trainings ADD COLUMN process TEXT;                     -- who carries it out, or did last
+ALTER TABLE trainings ADD COLUMN reason TEXT;                      -- why it stopped
+
+CREATE TABLE training_versions (
+    digest TEXT NOT NULL,
+    training INTEGER NOT NULL REFERENCES trainings (key) ON DELETE CASCADE,
+    version TEXT NOT NULL,
+    step INTEGER,                      -- NULL where it is what the training made in the end
+    PRIMARY KEY (digest, training)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)

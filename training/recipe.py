@@ -72,13 +72,19 @@ def carry_out(settings: Any, run: Run, session: Session) -> Made:
     if settings.name in store.names():
         for version in store.versions(settings.name):
             if version.metadata.get("recipe_digest") == job.id:
+                _remember(job, version)
                 return Made(version, False)
     result = run(job)
     metadata = {**job.metadata(), **result.facts, "scores": dict(result.scores)}
     version = store.publish(
         result.folder, settings.name, type=result.type, metadata=metadata, parents=tuple(job.parents.values())
     )
-    if hasattr(settings, "steps"):
-        training = session.trainings.get(job.id)
-        session.trainings.finish(training, "complete", str(version))
+    _remember(job, version)
     return Made(version, True)
+
+
+def _remember(job: Job, version: Version) -> None:
+    """The job's training, if it was one, is complete; also where an earlier attempt was killed before it said so."""
+    for training in job.session.trainings.all():
+        if training.id == job.id and training.version != str(version):
+            job.session.trainings.complete(training, version)

@@ -1,7 +1,8 @@
-"""List what there is: models, benchmarks, metrics, plugins, runs, checkpoints."""
+"""List what there is: models, benchmarks, metrics, plugins, runs, trainings, checkpoints."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from harness.host import Catalog, build_catalog
 from harness.types import Json
 
 CATALOG = {"models": "model", "benchmarks": "benchmark", "metrics": "metric"}
-STORED = ("runs", "checkpoints")
+STORED = ("runs", "trainings", "checkpoints")
 KINDS = (*CATALOG, "plugins", *STORED)
 
 
@@ -68,12 +69,24 @@ def _stored(kind: str, config: Path | None) -> list[dict[str, Json]]:
                  "created": run.created}
                 for run in session.store.runs()
             ]  # fmt: skip
+        if kind == "trainings":
+            losses = session.trainings.last("loss")
+            return [
+                {"training": item.id, "name": item.name, "stage": item.stage, "step": item.step, "steps": item.steps,
+                 "status": item.status, "reason": item.reason, "loss": _finite(losses.get(item.id)),
+                 "version": item.version, "created": item.created, "heard": item.heard, "finished": item.finished}
+                for item in session.trainings.all()
+            ]  # fmt: skip
         return [
             {"name": name, "version": f"v{version.number}", "type": version.type, "aliases": list(version.aliases),
              "created": version.created, "size": version.size, "digest": version.digest}
             for name in session.checkpoints.names()
             for version in session.checkpoints.versions(name)
         ]  # fmt: skip
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
@@ -93,6 +106,14 @@ def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
             for row in rows
         ]
         table(("run", "model", "benchmark", "answered", "begun (UTC)"), cells, numbers=("answered",))
+    elif kind == "trainings":
+        cells = [
+            (row["training"][:12], row["name"], row["stage"], f"{row['step']} of {row['steps']}", number(row["loss"]),
+             _state(row), row["created"][:16])
+            for row in rows
+        ]  # fmt: skip
+        columns = ("training", "makes", "stage", "steps", "loss", "state", "begun (UTC)")
+        table(columns, cells, numbers=("steps", "loss"))
     else:
         cells = [
             (f"{row['name']}:{row['version']}", row["type"], ", ".join(row["aliases"]),
@@ -102,3 +123,12 @@ def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
         table(("checkpoint", "type", "aliases", "size", "made (UTC)"), cells, numbers=("size",))
     if not rows:
         say(f"there are no {kind} yet")
+
+
+def _state(training: dict[str, Json]) -> str:
+    """What it made, why it stopped, or when it was last heard of: a running one may be on another machine, and gone."""
+    if training["status"] == "complete":
+        return str(training["version"])
+    if training["status"] == "running":
+        return f"running, heard {training['heard'][:16]}" if training["heard"] else "running"
+    return f"{training['status']}: {training['reason']}"
