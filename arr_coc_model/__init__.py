@@ -9,7 +9,8 @@ Importing the package registers it with AutoConfig, AutoProcessor and AutoModelF
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from arr_coc_model.configuration import TENSIONS, WAYS_OF_KNOWING, ArrCocConfig
-from arr_coc_model.modeling import ArrCocForConditionalGeneration, ArrCocOutput, Gating
+from arr_coc_model.modeling import ArrCocForConditionalGeneration
+from arr_coc_model.outputs import ArrCocOutput, Gating
 from arr_coc_model.processing import ArrCocProcessor
 from arr_coc_model.routing import Routing
 

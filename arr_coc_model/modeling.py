@@ -4,7 +4,6 @@
 """ARR-COC as a Hugging Face model: an encoder, the four components, and a causal language model."""
 
 import math
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -19,7 +18,7 @@ from transformers import (
 )
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.utils.generic import ModelOutput
+from transformers.modeling_outputs import BaseModelOutput
 
 from arr_coc_model.assembling import IGNORED, Sequence, assemble
 from arr_coc_model.attending import Allocation, Attending, Bounds, attend
@@ -27,41 +26,10 @@ from arr_coc_model.balancing import Balancing
 from arr_coc_model.configuration import ArrCocConfig
 from arr_coc_model.encoding import encode
 from arr_coc_model.knowing import Knowing, Knowledge, Question
+from arr_coc_model.outputs import ArrCocOutput, Gating
 from arr_coc_model.realizing import Realizing
 from arr_coc_model.regions import RegionTree
 from arr_coc_model.routing import Routing, describe
-
-
-@dataclass
-class ArrCocOutput(ModelOutput):
-    """Loss, logits, what the language model tells of the whole sequence (visual tokens included), and the routing."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None  # [Q, L, V], one for each of input_ids; of the sequence where there are none
-    past_key_values: Cache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    likeness: Tensor | None = None  # [P, V, N] of patches and `find_words`
-    routing: Routing | None = None
-
-
-@dataclass(frozen=True)
-class Gating:
-    """How the router's choice is made while it learns.
-
-    Args:
-        temperature: of the soft gates.
-        hard: forward the hard choice, backward the soft one (straight-through).
-        floor: regions with a smaller gate are left out of the sequence; 0 keeps all levels in it.
-    """
-
-    temperature: float = 1.0
-    hard: bool = False
-    floor: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.temperature > 0 or not 0 <= self.floor < 1:
-            raise ValueError(f"temperature must be above 0 and floor in 0..1, got {self.temperature} and {self.floor}")
 
 
 class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -145,6 +113,41 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """The language model's."""
         return cast("nn.Module | None", self.language_model.get_output_embeddings())
 
+    @property
+    def base_model(self) -> Any:
+        """The model without its head, called as a whole model is: hidden states [Q, L, d] at the places of input_ids.
+
+        For loops that apply the head themselves (trl's fused one). They hold back the labels, so such a loop must give
+        `question_mask`, or the router reads the answers too.
+        """
+        return self._hidden
+
+    def _hidden(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_index: Tensor | None = None,
+        question_mask: Tensor | None = None,
+        token_budget: int | Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        sequence, _ = self.prepare(
+            input_ids,
+            attention_mask,
+            self.get_patch_features(pixel_values),
+            image_index,
+            question_mask=question_mask,
+            token_budget=token_budget,
+        )
+        output = self.language_model.base_model(
+            inputs_embeds=sequence.embeddings,
+            attention_mask=sequence.attention_mask(),
+            position_ids=sequence.positions,
+            **kwargs,
+        )
+        return BaseModelOutput(last_hidden_state=_at(sequence.ends, output.last_hidden_state))
+
     def get_patch_features(self, pixel_values: Tensor | None) -> Tensor | None:
         """Pictures [P, C, H, W] -> patch features [P, N, D] in raster order, N over all tiles."""
         if pixel_values is None:
@@ -193,7 +196,7 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         features: Tensor | None,
         image_index: Tensor | None,
         *,
-        labels: Tensor | None = None,
+        question_mask: Tensor | None = None,
         token_budget: int | Tensor | None = None,
         gating: Gating | None = None,
     ) -> tuple[Sequence, Routing | None]:
@@ -205,8 +208,8 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         visual, routing = None, None
         if features is not None and len(rows):
             before = mask & ~placeholder
-            if labels is not None:
-                before = before & (labels == IGNORED).long().cumprod(1).bool()
+            if question_mask is not None:
+                before = before & question_mask.bool()
             budget = self._budgets(token_budget, len(input_ids), input_ids.device)[rows]
             known, chosen, found = self.route(
                 features, picture, words[rows], before[rows], budget=budget, gating=gating
@@ -231,6 +234,7 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         image_index: Tensor | None = None,
+        question_mask: Tensor | None = None,
         token_budget: int | Tensor | None = None,
         gating: Gating | None = None,
         find_words: Tensor | None = None,
@@ -247,10 +251,11 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 (`image_token_id`).
             pixel_values: [P, C, H, W]; None where no row has a picture.
             attention_mask: [Q, L]; all ones by default.
-            labels: [Q, L], -100 everywhere but on the answer. The router sees what comes before the first
-                label.
+            labels: [Q, L], -100 everywhere but on the answer.
             image_index: [Q], the picture of each row, -1 for none; several rows may share one, which is
                 encoded once. By default the rows with a placeholder take the pictures in order.
+            question_mask: [Q, L], what the router reads; by default what comes before the first label, and
+                without labels everything.
             token_budget: visual tokens at most, one number or [Q]; the configuration's by default.
             gating: keeps the router's choice soft, so that it learns; None is the hard choice.
             find_words: [V] token ids that are looked for in every picture, each on its own. Without input_ids
@@ -279,17 +284,19 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 if likeness is None:
                     raise ValueError("input_ids are missing")
                 return ArrCocOutput(likeness=likeness)
+            if labels is not None:
+                labels = labels.masked_fill(input_ids == self.config.image_token_id, IGNORED)
+                if question_mask is None:
+                    question_mask = (labels == IGNORED).long().cumprod(1)
             sequence, routing = self.prepare(
                 input_ids,
                 attention_mask,
                 features,
                 image_index,
-                labels=labels,
+                question_mask=question_mask,
                 token_budget=token_budget,
                 gating=gating,
             )
-            if labels is not None:
-                labels = labels.masked_fill(input_ids == self.config.image_token_id, IGNORED)
             inputs_embeds, position_ids, ends = sequence.embeddings, sequence.positions, sequence.ends
             attention_mask, input_ids = sequence.attention_mask(), None
         output = self.language_model(
@@ -303,7 +310,7 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         logits, loss = output.logits, None
         if ends is not None:
-            logits = logits.gather(1, ends.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
+            logits = _at(ends, logits)
         if labels is not None:
             loss = self.loss_function(logits, labels, vocab_size=logits.shape[-1], num_items_in_batch=items)
         return ArrCocOutput(
@@ -371,3 +378,8 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         for bound in {int(budget.min()), int(budget.max())}:
             self.config.check_budget(bound)
         return budget.expand(rows)
+
+
+def _at(places: Tensor, values: Tensor) -> Tensor:
+    """values [Q, T, d] at the places [Q, L]: [Q, L, d]."""
+    return values.gather(1, places.unsqueeze(-1).expand(-1, -1, values.shape[-1]))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from transformers import (
     AutoConfig,
@@ -17,6 +18,7 @@ from transformers import (
     SiglipConfig,
     SiglipModel,
 )
+from trl.trainer.utils import add_fused_lm_head
 
 from arr_coc_model import ArrCocConfig, ArrCocForConditionalGeneration, ArrCocProcessor, Gating
 
@@ -360,3 +362,86 @@ def test_the_placeholder_is_never_learnt(build: Build, batch: Any) -> None:
     everything = torch.where(batch["attention_mask"].bool(), batch["input_ids"], -100)
     apart = everything.masked_fill(batch["input_ids"] == model.config.image_token_id, -100)
     torch.testing.assert_close(model(**{**batch, "labels": everything}).loss, model(**{**batch, "labels": apart}).loss)
+
+
+def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+
+
+@pytest.mark.parametrize("kind", ["convnext", "clip"])
+def test_gradient_checkpointing_changes_no_gradient(build: Build, batch: Any, kind: str) -> None:
+    found = []
+    for checkpointing in (False, True):
+        model = build(kind, token_budget=30).train()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        runs: list[int] = []
+        model.language_model.model.layers[0].self_attn.register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        torch.manual_seed(1)
+        model(**batch, gating=Gating(0.5), use_cache=False).loss.backward()
+        assert len(runs) == 1 + checkpointing, "computed again for the gradient"
+        found.append(gradients(model))
+    plain, saved = found
+    assert plain.keys() == saved.keys()
+    assert len(plain) > 50
+    for name, gradient in plain.items():
+        torch.testing.assert_close(saved[name], gradient, msg=name)
+
+
+def test_it_trains_in_bfloat16_by_autocast(build: Build, batch: Any) -> None:
+    model = build(token_budget=30).train()
+    exact = model.eval()(**batch, gating=Gating(0.5)).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(**batch, gating=Gating(0.5)).loss
+    torch.testing.assert_close(loss.float(), exact, atol=0.1, rtol=0.1)
+    loss.backward()
+    assert all(gradient.isfinite().all() for gradient in gradients(model).values())
+    assert gradients(model)["attending.gain.0.weight"].abs().max() > 0
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft's, of transformers
+def test_adapters_train_and_are_merged(build: Build, batch: Any, tmp_path: Path) -> None:
+    model = build(token_budget=30)
+    before = model(**batch).loss
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    output = adapted(**batch, gating=Gating(0.5))
+    output.loss.backward()
+    names = [name for name in gradients(adapted) if "lora_A" in name]
+    for part in ("vision_encoder", "knowing", "balancing", "attending", "realizing", "language_model"):
+        assert any(f".{part}." in name for name in names), part
+    active = adapted(**batch)
+    assert (active.loss - before).abs() > 1e-3
+    merged = adapted.merge_and_unload()
+    assert isinstance(merged, ArrCocForConditionalGeneration)
+    torch.testing.assert_close(merged(**batch).loss, active.loss, atol=1e-4, rtol=1e-4)
+    merged.save_pretrained(tmp_path)
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert torch.equal(loaded(**batch).logits, merged(**batch).logits)
+
+
+def test_the_body_without_the_head_is_what_the_head_reads(build: Build, batch: Any) -> None:
+    model = build()
+    whole = model(**batch)
+    labels = batch.pop("labels")
+    question = (labels == -100).long().cumprod(1)
+    hidden = model.base_model(**batch, question_mask=question, use_cache=False).last_hidden_state
+    torch.testing.assert_close(model.get_output_embeddings()(hidden), whole.logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_fused_head_gives_the_same_log_probabilities(build: Build, batch: Any) -> None:
+    model = build()
+    logits, labels = model(**batch).logits[:, :-1].log_softmax(-1), batch["labels"][:, 1:]
+    question = (batch["labels"] == -100).long().cumprod(1)
+    expected = logits.gather(2, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1).masked_fill(labels == -100, 0)
+    add_fused_lm_head(model)
+    found = model(**batch, question_mask=question, fused_lm_head=True).log_probs
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_router_reads_the_question_mask(build: Build, batch: Any) -> None:
+    model = build()
+    labels = batch.pop("labels")
+    leaking = model(**batch).routing.gains
+    told = model(**batch, question_mask=(labels == -100).long().cumprod(1)).routing.gains
+    torch.testing.assert_close(told, model(**batch, labels=labels).routing.gains)
+    assert (told - leaking).abs().max() > 1e-3
