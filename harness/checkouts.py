@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,8 @@ from typing import Final
 
 from harness.blobs import Blobs, damage
 from harness.digests import FileDigest, digest_directory, in_threads, list_files, manifest_digest
-from harness.errors import CheckpointError, IntegrityError, StoreError
+from harness.errors import CheckpointError, IntegrityError, StoreError, UsageError
+from harness.protocols import Resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,31 @@ class FolderCheckpoint:
                 f"{self.path}: the folder changed while it was in use; start again when it is finished"
             )
         return self.path
+
+
+def copy_out(resolved: Resolved, out: Path) -> None:
+    """Write a checkpoint's files to a folder of the caller's own, which is there whole or not at all.
+
+    Raises:
+        UsageError: the folder is there already.
+        IntegrityError: a file is not what was published.
+        StoreError: the folder cannot be written.
+    """
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise UsageError(f"{out}: is there already; name a folder that is not, or remove it first")
+    source = resolved.checkout()
+    out = out.absolute()
+    unfinished = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+    try:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, unfinished, copy_function=shutil.copyfile)
+            unfinished.rename(out)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:  # copytree's own error holds a list
+        reason = error.strerror or error.args[0][-1][-1]
+        raise StoreError(f"{out}: cannot be written ({reason}); free some space or name another folder") from error
 
 
 def _damaged(version: str, path: str, problem: str) -> IntegrityError:

@@ -16,7 +16,7 @@ from types import EllipsisType
 from typing import Final
 
 from harness import ledger
-from harness.blobs import Blobs, damage
+from harness.blobs import Blobs, Freed, damage
 from harness.checkouts import FolderCheckpoint, StoredCheckpoint
 from harness.database import Database, make_home
 from harness.digests import FileDigest, in_threads, list_files
@@ -74,14 +74,18 @@ class EmbeddedStore:
         facts = _encode(metadata or {})
         sources = list_files(directory, contained=True)
         make_home(self._blobs.home)
-        files = dict(zip(sources, in_threads(self._blobs.keep, sources.values()), strict=True))
-        with self._database.transaction(durable=True) as connection:
-            number = ledger.newest(connection, name, type)
-            if number is None or ledger.files(connection, name, number) != files:
-                number = ledger.add(connection, name, files, facts, list(dict.fromkeys(parents)))
-            for alias in dict.fromkeys((LATEST, *aliases)):
-                ledger.move_alias(connection, name, alias, number, "published")
-            return ledger.version(connection, name, number)
+        while True:
+            files = dict(zip(sources, in_threads(self._blobs.keep, sources.values()), strict=True))
+            with self._database.transaction(durable=True) as connection:
+                # Nothing is collected while this transaction lasts; what was collected before it is kept again.
+                if not all(self._blobs.path(file.sha256).is_file() for file in files.values()):
+                    continue
+                number = ledger.newest(connection, name, type)
+                if number is None or ledger.files(connection, name, number) != files:
+                    number = ledger.add(connection, name, files, facts, list(dict.fromkeys(parents)))
+                for alias in dict.fromkeys((LATEST, *aliases)):
+                    ledger.move_alias(connection, name, alias, number, "published")
+                return ledger.version(connection, name, number)
 
     def resolve(self, name: str, ref: str) -> Resolved:
         """What `vN`, an alias or a folder's path (which starts with `.`, `/` or `~`) stands for.
@@ -137,6 +141,57 @@ class EmbeddedStore:
                 )
             ledger.move_alias(connection, name, alias, number, reason)
             return ledger.version(connection, name, number)
+
+    def delete(self, name: str, ref: str, *, aliased: bool = False) -> Version:
+        """Remove a version and the files that no other has; what it was is returned.
+
+        `latest` moves to the newest version that is left. The history of the name's aliases stays, and a number is
+        never given twice.
+
+        Raises:
+            UnknownName: there is no such name, version or alias.
+            CheckpointError: an alias other than `latest` is at it, and `aliased` does not say that it may go too.
+            StoreError: the workspace cannot be written.
+        """
+        self.get(name, ref)  # looking creates no workspace
+        with self._database.transaction(durable=True) as connection:
+            number = ledger.find(connection, name, ref)
+            version = ledger.version(connection, name, number)
+            named = [alias for alias in version.aliases if alias != LATEST]
+            if named and not aliased:
+                raise CheckpointError(
+                    f"{version}: {', '.join(named)} stands for it; move it to another version first, or ask for the "
+                    "version to be deleted with its aliases"
+                )
+            reason = f"v{number} was deleted"
+            left = [other for other in ledger.numbers(connection, name) if other != number]
+            for alias in version.aliases:
+                if alias == LATEST and left:
+                    ledger.move_alias(connection, name, LATEST, left[0], reason)
+                else:
+                    ledger.remove_alias(connection, name, alias, reason)
+            files = ledger.files(connection, name, number)
+            ledger.delete(connection, name, number)
+        # Only now is it certain that they are not needed. A kill in between leaves them to `collect`.
+        self._sweep({file.sha256 for file in files.values()}, {version.digest})
+        return version
+
+    def collect(self) -> Freed:
+        """Remove the files that no version has: what killed commands left behind.
+
+        Raises:
+            StoreError: the workspace cannot be written.
+        """
+        freed = self._sweep(set(self._blobs.all()), set(self._blobs.checkouts()))
+        return freed + self._blobs.remove_stale()
+
+    def _sweep(self, contents: set[str], digests: set[str]) -> Freed:
+        if not contents and not digests:
+            return Freed()
+        # Whoever publishes looks for its files inside a transaction of its own, so before this one or after it.
+        with self._database.transaction() as connection:
+            checkouts = self._blobs.remove_checkouts(digests - ledger.digests(connection))
+            return checkouts + self._blobs.remove(contents - ledger.contents(connection))
 
     def history(self, name: str) -> list[AliasMove]:
         """All moves of a name's aliases, newest first.

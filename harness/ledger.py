@@ -22,8 +22,8 @@ _NUMBER: Final = re.compile(r"v(0|[1-9][0-9]{0,8})")
 
 
 def names(connection: sqlite3.Connection) -> list[str]:
-    """All names, sorted."""
-    return [name for (name,) in connection.execute("SELECT name FROM checkpoints ORDER BY name")]
+    """All names that have a version, sorted."""
+    return [name for (name,) in connection.execute("SELECT DISTINCT name FROM versions ORDER BY name")]
 
 
 def check_name(connection: sqlite3.Connection, name: str) -> None:
@@ -142,10 +142,29 @@ def move_alias(connection: sqlite3.Connection, name: str, alias: str, number: in
     if before == number:
         return
     connection.execute("INSERT OR REPLACE INTO aliases (name, alias, number) VALUES (?, ?, ?)", (name, alias, number))
-    connection.execute(
-        "INSERT INTO alias_moves (name, alias, before, after, moved, who, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (name, alias, before, number, _now(), _user(), _utf8(reason)),
-    )
+    _note_move(connection, name, alias, before, number, reason)
+
+
+def remove_alias(connection: sqlite3.Connection, name: str, alias: str, reason: str) -> None:
+    """Take an alias from the version that it is at, and note it."""
+    before = alias_holder(connection, name, alias)
+    connection.execute("DELETE FROM aliases WHERE name = ? AND alias = ?", (name, alias))
+    _note_move(connection, name, alias, before, None, reason)
+
+
+def delete(connection: sqlite3.Connection, name: str, number: int) -> None:
+    """Remove a version that no alias is at, and the list of its files; its number is never given again."""
+    connection.execute("DELETE FROM versions WHERE name = ? AND number = ?", (name, number))
+
+
+def digests(connection: sqlite3.Connection) -> set[str]:
+    """Those of all versions."""
+    return {digest for (digest,) in connection.execute("SELECT DISTINCT digest FROM versions")}
+
+
+def contents(connection: sqlite3.Connection) -> set[str]:
+    """The sha256 of every file that a version has."""
+    return {sha256 for (sha256,) in connection.execute("SELECT DISTINCT sha256 FROM version_files")}
 
 
 def moves(connection: sqlite3.Connection, name: str) -> list[AliasMove]:
@@ -154,6 +173,15 @@ def moves(connection: sqlite3.Connection, name: str) -> list[AliasMove]:
         "SELECT alias, before, after, moved, who, reason FROM alias_moves WHERE name = ? ORDER BY id DESC", (name,)
     )
     return [AliasMove(*row) for row in rows]
+
+
+def _note_move(
+    connection: sqlite3.Connection, name: str, alias: str, before: int | None, after: int | None, reason: str
+) -> None:
+    connection.execute(
+        "INSERT INTO alias_moves (name, alias, before, after, moved, who, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (name, alias, before, after, _now(), _user(), _utf8(reason)),
+    )
 
 
 def _now() -> str:

@@ -172,6 +172,13 @@ class CheckpointStore(Protocol):
             CheckpointError: it is not, since somebody else moved it.
         """
 
+    def delete(self, name: str, ref: str, *, aliased: bool = False) -> Version:
+        """Remove a version; what it was is returned. `latest` moves to the newest that is left.
+
+        Raises:
+            CheckpointError: an alias other than `latest` is at it, and `aliased` does not say that it may go too.
+        """
+
     def history(self, name: str) -> Sequence[AliasMove]:
         """All moves of a name's aliases, newest first."""
 

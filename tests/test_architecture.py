@@ -35,7 +35,7 @@ BELOW: dict[str, set[str]] = {
     "plan": {"config", "encoding", "errors", "host", "metrics", "protocols", "types"},
     "store": {"database", "digests", "encoding", "errors", "plan", "schema", "scoring", "stats", "types"},
     "blobs": {"digests", "errors"},
-    "checkouts": {"blobs", "digests", "errors", "types"},
+    "checkouts": {"blobs", "digests", "errors", "protocols", "types"},
     "ledger": {"digests", "errors", "types"},
     "checkpoints": {"blobs", "checkouts", "database", "digests", "errors", "ledger", "protocols", "types"},
     "results": {"encoding", "errors", "host", "plan", "protocols", "types"},

@@ -1,12 +1,14 @@
-"""Look at the checkpoints of the registry."""
+"""Look at the checkpoints of the registry, take them out, delete them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import click
 
+from harness.checkouts import copy_out
 from harness.checkpoints import LATEST, EmbeddedStore, FileCheck
 from harness.cli.output import emit_json, json_option, say, table
 from harness.cli.plain import plain
@@ -18,7 +20,7 @@ from harness.types import AliasMove, Json, Version
 
 @click.group("checkpoints")
 def command() -> None:
-    """Look at the checkpoints of the registry."""
+    """Look at the checkpoints of the registry, take them out, delete them."""
 
 
 @command.command("log")
@@ -105,6 +107,55 @@ def verify(reference: str | None, as_json: bool) -> None:
             f"{len(damaged)} of {len(checks)} files are damaged; publish the same folders again to mend them, or "
             "restore the workspace from a backup"
         )
+
+
+@command.command("pull")
+@click.argument("reference", metavar="NAME[:REF]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to make.")
+@json_option
+def pull(reference: str, out: Path, as_json: bool) -> None:
+    """Write a version's files, verified, to a folder that is yours to change, move or upload."""
+    name, _, ref = reference.partition(":")
+    with open_session() as session:
+        resolved = session.checkpoints.resolve(name, ref or LATEST)
+        copy_out(resolved, out)
+    version = f"{name}:{resolved.version}" if resolved.version else name
+    if as_json:
+        emit_json({"version": version, "digest": resolved.digest, "folder": str(out)})
+    else:
+        click.echo(plain(f"{version} is in {out}"))
+
+
+@command.command("delete")
+@click.argument("reference", metavar="NAME:REF")
+@click.option("--aliased", is_flag=True, help="Also where aliases stand for it: they go with it.")
+@json_option
+def delete(reference: str, aliased: bool, as_json: bool) -> None:
+    """Remove one version and the files that no other version has. The history of its aliases stays."""
+    name, _, ref = reference.partition(":")
+    if not ref:
+        raise UsageError(f"{name}: say which version, such as {name}:v0; `harness checkpoints log {name}` lists them")
+    with open_session() as session:
+        version = session.checkpoints.delete(name, ref, aliased=aliased)
+    if as_json:
+        emit_json({"deleted": _document(version)})
+    else:
+        click.echo(f"deleted {version} ({_size(version.size)})")
+
+
+@command.command("gc")
+@json_option
+def gc(as_json: bool) -> None:
+    """Remove stored files that no version has, such as a killed command leaves behind. Safe while others publish."""
+    with open_session() as session:
+        store = session.checkpoints
+        if not isinstance(store, EmbeddedStore):
+            raise UsageError("only the embedded registry keeps files here")
+        freed = store.collect()
+    if as_json:
+        emit_json({"files": freed.files, "bytes": freed.size})
+    else:
+        click.echo(f"removed {freed.files} files, {_size(freed.size)}")
 
 
 def _watched(checks: Iterable[FileCheck]) -> Iterator[FileCheck]:

@@ -156,6 +156,55 @@ class CheckpointStoreContract:
         assert latest == [(1, 2), (0, 1), (None, 0)]
         assert all(move.who and move.when.startswith("20") for move in store.history("net"))
 
+    def test_a_deleted_version_is_gone_and_its_number_too(self, store: CheckpointStore, make: Make) -> None:
+        first, second, third = (store.publish(make(folder), "net") for folder in "abc")
+        assert store.delete("net", "v1").digest == second.digest
+        assert numbers(store.versions("net")) == [2, 0]
+        with pytest.raises(UnknownVersion):
+            store.resolve("net", "v1")
+        assert store.get("net", "latest") == third
+        for version, folder in ((first, "a"), (third, "c")):
+            assert contents(store.resolve("net", f"v{version.number}").checkout()) == contents(make(folder))
+        assert store.publish(make("b"), "net").number == 3
+
+    def test_latest_moves_back_to_what_is_left(self, store: CheckpointStore, make: Make) -> None:
+        for folder in "abc":
+            store.publish(make(folder), "net")
+        store.delete("net", "v1")
+        store.delete("net", "latest")
+        assert store.get("net", "latest").number == 0
+        moves = [(move.before, move.after) for move in store.history("net") if move.alias == "latest"]
+        assert moves == [(2, 0), (1, 2), (0, 1), (None, 0)]
+        assert store.history("net")[0].reason == "v2 was deleted"
+
+    def test_a_version_that_an_alias_stands_for_is_not_deleted_unasked(
+        self, store: CheckpointStore, make: Make
+    ) -> None:
+        store.publish(make("a"), "net", aliases=["production", "best"])
+        store.publish(make("b"), "net")
+        with pytest.raises(CheckpointError, match="net:v0: best, production stands for it"):
+            store.delete("net", "production")
+        assert store.get("net", "best").number == 0
+        store.delete("net", "v0", aliased=True)
+        assert numbers(store.versions("net")) == [1]
+        for alias in ("production", "best"):
+            with pytest.raises(UnknownVersion):
+                store.get("net", alias)
+            moves = [(move.before, move.after) for move in store.history("net") if move.alias == alias]
+            assert moves == [(0, None), (None, 0)]
+        store.alias("net", "best", "v1", expected=None)
+
+    def test_a_name_whose_last_version_is_deleted_is_unknown(self, store: CheckpointStore, make: Make) -> None:
+        store.publish(make("a"), "net")
+        store.publish(make("b"), "other")
+        store.delete("net", "latest")
+        assert list(store.names()) == ["other"]
+        for ask in (store.versions, lambda name: store.get(name, "latest"), lambda name: store.delete(name, "v0")):
+            with pytest.raises(UnknownName):
+                ask("net")
+        assert store.publish(make("a"), "net").number == 1
+        assert store.get("net", "latest").number == 1
+
     def test_unknown_names_are_answered_with_near_ones(self, store: CheckpointStore, make: Make) -> None:
         store.publish(make("a"), "network", aliases=["production"])
         with pytest.raises(UnknownName, match=r"unknown checkpoint 'netwrok'.*did you mean 'network'"):

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.blobs import Blobs
 from harness.checkpoints import EmbeddedStore
 from harness.cli.checkpoints import command
 from harness.database import Database
-from harness.errors import CheckpointError, IntegrityError, StoreError, UnknownName
+from harness.digests import FileDigest
+from harness.errors import CheckpointError, IntegrityError, StoreError, UnknownName, UsageError
 from harness.types import Version
 
 pytest.register_assert_rewrite("tests.harness.checkpoint_store_contract")
@@ -254,6 +256,113 @@ def test_a_workspace_that_cannot_be_written_is_named(tmp_path: Path, make: Make)
         EmbeddedStore(Database(home), home).publish(make("a"), "net")
 
 
+# --- deleting and collecting ------------------------------------------------------------------------------------------
+
+
+def blobs_of(home: Path) -> list[bytes]:
+    return sorted(path.read_bytes() for path in (home / "blobs").rglob("*") if path.is_file())
+
+
+def test_a_deleted_version_leaves_no_file_that_others_do_not_have(home: Path, store: EmbeddedStore, make: Make) -> None:
+    source = make("a", weights="x", one="shared")
+    store.publish(source, "net")
+    store.publish(make("b", weights="y", one="shared"), "net")
+    store.publish(source, "twin")
+    kept = [store.resolve("net", f"v{number}").checkout() for number in (0, 1)]
+    store.delete("net", "v0")
+    assert blobs_of(home) == sorted([b"{}", b"shared", b"y", b"x"]), "the twin has all of its files"
+    assert kept[0].is_dir()
+    store.delete("twin", "v0")
+    assert blobs_of(home) == sorted([b"{}", b"shared", b"y"])
+    assert [folder.is_dir() for folder in kept] == [False, True]
+    assert not [check for check in store.verify() if check.problem]
+
+
+DELETING = """
+import os, signal, sys
+from pathlib import Path
+from harness.checkpoints import EmbeddedStore
+from harness.database import Database
+home = Path(sys.argv[1])
+EmbeddedStore._sweep = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+EmbeddedStore(Database(home), home).delete("net", "v0")
+"""
+
+
+def test_what_a_killed_delete_leaves_is_collected(home: Path, store: EmbeddedStore, make: Make) -> None:
+    store.publish(make("a", weights="x"), "net")
+    store.publish(make("b", weights="y"), "net")
+    store.resolve("net", "v0").checkout()
+    child = spawn(DELETING, home)
+    child.communicate()
+    assert child.returncode == -9
+    assert numbers(store.versions("net")) == [1]
+    assert b"x" in blobs_of(home)
+    stale, fresh = home / "tmp" / "stale", home / "tmp" / "fresh"
+    stale.write_bytes(b"12345")
+    fresh.write_bytes(b"12345")
+    os.utime(stale, (0, 0))
+    freed = store.collect()
+    assert (freed.files, freed.size) == (4, 6), "the blob, its checkout's two names, and the stale file"
+    assert blobs_of(home) == sorted([b"{}", b"y"])
+    assert not stale.exists()
+    assert fresh.exists()
+    assert store.collect().files == 0
+
+
+def test_what_is_collected_under_a_publish_is_kept_again(
+    home: Path, store: EmbeddedStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment at which files are kept but no version has them yet."""
+    source = make("a", weights="x")
+    other = EmbeddedStore(Database(home), home)
+    keep, collected = Blobs.keep, []
+
+    def collect_after(blobs: Blobs, path: Path) -> FileDigest:
+        digest = keep(blobs, path)
+        if path.name == "weights.bin" and not collected:
+            collected.append(other.collect().files)
+        return digest
+
+    monkeypatch.setattr(Blobs, "keep", collect_after)
+    store.publish(source, "net")
+    assert collected[0] >= 1
+    assert contents(store.resolve("net", "v0").checkout()) == contents(source)
+
+
+COLLECT = """
+import sys
+from pathlib import Path
+from harness.checkpoints import EmbeddedStore
+from harness.database import Database
+home = Path(sys.argv[1])
+store = EmbeddedStore(Database(home), home)
+print("ready", flush=True)
+while not (home / "stop").exists():
+    store.collect()
+"""
+
+
+def test_collecting_while_others_publish_and_delete_loses_nothing(home: Path, store: EmbeddedStore) -> None:
+    collector = spawn(COLLECT, home)
+    assert collector.stdout
+    assert collector.stdout.readline() == "ready\n"
+    children = [spawn(PUBLISH, home, worker, 6) for worker in range(2)]
+    for child in children:
+        child.communicate("go\n")
+        for version in store.versions("net")[3:]:
+            store.delete("net", f"v{version.number}")
+    (home / "stop").touch()
+    collector.communicate()
+    assert [child.returncode for child in (*children, collector)] == [0, 0, 0]
+    assert numbers(store.versions("net")) == [11, 10, 9]
+    assert not [check for check in store.verify() if check.problem]
+    for version in store.versions("net"):
+        store.resolve("net", f"v{version.number}").checkout()
+    store.collect()
+    assert len(blobs_of(home)) == 4, "three of weights and the shared one"
+
+
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -482,11 +591,44 @@ def test_verify(harness: Callable[..., Result], published: tuple[Version, Versio
     assert harness("verify", "net:v1").exit_code == 0
 
 
+def test_pull(harness: Callable[..., Result], published: tuple[Version, Version], make: Make, tmp_path: Path) -> None:
+    out = tmp_path / "some" / "where"
+    document = json.loads(harness("pull", "net:production", "--out", str(out), "--json").stdout)
+    assert document == {"version": "net:v0", "digest": published[0].digest, "folder": str(out)}
+    assert contents(out) == contents(make("a", weights="precious"))
+    (out / "config.json").write_text("mine")
+    again = harness("pull", "net", "--out", str(out))
+    assert isinstance(again.exception, UsageError)
+    assert "is there already" in str(again.exception)
+    assert harness("pull", "net", "--out", str(tmp_path / "newest")).stdout.startswith("net:v1 is in ")
+    full = harness("pull", "net", "--out", "/proc/nowhere/net")
+    assert isinstance(full.exception, StoreError)
+    assert [path.name for path in out.parent.iterdir()] == ["where"]
+
+
+def test_delete_and_gc(harness: Callable[..., Result], published: tuple[Version, Version], home: Path) -> None:
+    assert isinstance(harness("delete", "net").exception, UsageError)
+    assert isinstance(harness("delete", "net:v0").exception, CheckpointError)
+    deleted = json.loads(harness("delete", "net:v0", "--aliased", "--json").stdout)["deleted"]
+    assert (deleted["version"], deleted["digest"]) == ("v0", published[0].digest)
+    assert "deleted net:v1" in harness("delete", "net:v1").stdout
+    assert json.loads(harness("log", "--json").stdout) == {"checkpoints": []}
+    assert blobs_of(home) == []
+    assert json.loads(harness("gc", "--json").stdout) == {"files": 0, "bytes": 0}
+    assert "removed 0 files" in harness("gc").stdout
+
+
 def test_commands_name_what_they_do_not_find(harness: Callable[..., Result], home: Path) -> None:
     nothing = harness("log")
     assert (nothing.exit_code, nothing.stdout) == (0, "")
     assert "no checkpoints yet" in nothing.stderr
-    for arguments in (("log", "net"), ("show", "net:v1"), ("verify", "net"), ("verify", "net:v3")):
+    for arguments in (
+        ("log", "net"),
+        ("show", "net:v1"),
+        ("verify", "net"),
+        ("verify", "net:v3"),
+        ("delete", "net:v0"),
+    ):
         assert isinstance(harness(*arguments).exception, UnknownName)
     assert json.loads(harness("verify", "--json").stdout) == {"files": 0, "bytes": 0, "damaged": []}
     assert not home.exists(), "looking creates nothing"
