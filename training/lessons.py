@@ -1,7 +1,6 @@
 """What a model learns from: pictures with all that is asked about them, and which of it is drawn when."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from harness import DataError, ImageRef, Session
 from training.alignment import Scene
+from training.processes import WORLD as WORLD
 from training.settings import TrainerSettings
 
 
@@ -113,10 +113,6 @@ class LearningSettings(TrainerSettings):
             length=self.steps * self.batch * self.accumulate * WORLD,
             seed=self.seed,
         )
-
-
-WORLD = int(os.environ.get("WORLD_SIZE", "1"))
-"""Processes that train together, as torchrun and accelerate say."""
 
 
 class Draws(Dataset[Draw]):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
@@ -24,16 +24,19 @@ from training.callbacks.progress import Progress
 from training.callbacks.publishing import Publishing
 from training.callbacks.telemetry import Telemetry
 from training.job import Job
+from training.processes import is_first, shared
 from training.recipe import Result
+from training.scale import come_together, plainly, scale_arguments
 from training.settings import TrainerSettings
 
 POINTS = 50
 """Of a curve, unless the settings say otherwise."""
 
 
-def trainer_arguments(settings: TrainerSettings, folder: Path) -> dict[str, Any]:
-    """The settings in the words of TrainingArguments and its kin."""
+def trainer_arguments(settings: TrainerSettings, folder: Path, device: str = "auto") -> dict[str, Any]:
+    """The settings in the words of TrainingArguments and its kin; `device` is the workspace's."""
     return {
+        **scale_arguments(settings.scale, device),
         "output_dir": str(folder),
         "max_steps": settings.steps,
         "per_device_train_batch_size": settings.batch,
@@ -43,11 +46,6 @@ def trainer_arguments(settings: TrainerSettings, folder: Path) -> dict[str, Any]
         "warmup_steps": settings.warmup,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.clip,
-        "bf16": settings.scale.precision == "bfloat16",
-        "activation_checkpointing": settings.scale.gradient_checkpointing,
-        "torch_compile": settings.scale.compile,
-        "dataloader_num_workers": settings.scale.workers,
-        "dataloader_pin_memory": torch.cuda.is_available(),
         "remove_unused_columns": False,
         "logging_steps": settings.track.every or max(1, settings.steps // POINTS),
         "logging_nan_inf_filter": False,
@@ -75,7 +73,7 @@ def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, P
     disable_progress_bar()  # one bar is enough
     live = _equip(trainer, processor, job)
     folder = Path(str(trainer.args.output_dir))
-    newest = newest_complete(folder) if settings.save.resume == "auto" else None
+    newest = shared(lambda: newest_complete(folder)) if settings.save.resume == "auto" else None
     preemption = Preemption(settings.save.grace)
     trainer.add_callback(preemption)
     try:
@@ -84,15 +82,20 @@ def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, P
         raise Incomplete(f"{error}; {_last_good(folder)}") from error
     finally:
         preemption.close()
-    if trainer.state.best_model_checkpoint:
-        trainer._load_best_model()
-    scores = {} if live is None or trainer.model is None else ask(live, trainer.model, processor)
-    values = {name: score.value for name, score in scores.items()}
-    shutil.rmtree(unfinished, ignore_errors=True)
-    finish(trainer, unfinished)
-    told.write_text(json.dumps(values), encoding="utf-8")
-    unfinished.rename(finished)
-    return Result(finished, scores=values)
+    come_together(trainer)
+
+    def conclude() -> dict[str, float]:
+        if trainer.state.best_model_checkpoint:
+            trainer._load_best_model()
+        scores = {} if live is None or trainer.model is None else plainly(trainer.model, partial(ask, live, processor))
+        values = {name: score.value for name, score in scores.items()}
+        shutil.rmtree(unfinished, ignore_errors=True)
+        finish(trainer, unfinished)
+        told.write_text(json.dumps(values), encoding="utf-8")
+        unfinished.rename(finished)
+        return values
+
+    return Result(finished, scores=shared(conclude))
 
 
 def _equip(trainer: Trainer, processor: Any, job: Job) -> LiveEvaluation | None:
@@ -109,7 +112,8 @@ def _equip(trainer: Trainer, processor: Any, job: Job) -> LiveEvaluation | None:
         trainer.add_callback(Evaluation(settings.evaluate, live, trainer, processor))
     trainer.add_callback(Finite())
     trainer.add_callback(Telemetry(job.session.trainings, training))
-    trainer.add_callback(Progress(settings.name))
+    if is_first():
+        trainer.add_callback(Progress(settings.name))
     if settings.save.publish:
         trainer.add_callback(Publishing(job))
     return live

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness import ConfigError, Json, Session, UnknownName, Version, read_yaml
 from training.job import Job
+from training.processes import shared
 from training.stages import STAGES
 
 
@@ -68,19 +69,31 @@ def read_stage(config: Path) -> tuple[Any, Run]:
 def carry_out(settings: Any, run: Run, session: Session) -> Made:
     """The version that the settings make of the data and parents as they are now: the published one, or a new one."""
     job = Job.of(settings, session)
-    store = session.checkpoints
-    if settings.name in store.names():
-        for version in store.versions(settings.name):
-            if version.metadata.get("recipe_digest") == job.id:
-                _remember(job, version)
-                return Made(version, False)
+    if (there := shared(lambda: _published(job))) is not None:
+        return Made(there, False)
     result = run(job)
-    metadata = {**job.metadata(), **result.facts, "scores": dict(result.scores)}
-    version = store.publish(
-        result.folder, settings.name, type=result.type, metadata=metadata, parents=tuple(job.parents.values())
+    return Made(shared(lambda: _publish(job, result)), True)
+
+
+def _published(job: Job) -> Version | None:
+    store, name = job.session.checkpoints, job.settings.name
+    for version in store.versions(name) if name in store.names() else ():
+        if version.metadata.get("recipe_digest") == job.id:
+            _remember(job, version)
+            return version
+    return None
+
+
+def _publish(job: Job, result: Result) -> Version:
+    version = job.session.checkpoints.publish(
+        result.folder,
+        job.settings.name,
+        type=result.type,
+        metadata={**job.metadata(), **result.facts, "scores": dict(result.scores)},
+        parents=tuple(job.parents.values()),
     )
     _remember(job, version)
-    return Made(version, True)
+    return version
 
 
 def _remember(job: Job, version: Version) -> None:

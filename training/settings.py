@@ -1,5 +1,6 @@
 """What the configs of all stages share. A field's docstring is what `harness train CONFIG --explain` says of it."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,6 +34,8 @@ class Scale(Settings):
     """Use torch.compile."""
     workers: int = Field(default=0, ge=0)
     """Processes that prepare batches ahead; 0 prepares them in the training process."""
+    deepspeed: Path | None = None
+    """A DeepSpeed configuration that takes the place of `strategy`, for teams that have one; stages 0 to 2 of ZeRO."""
 
 
 class Saving(Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from arr_coc_model import ArrCocForConditionalGeneration
 from harness import ConfigError, LiveEvaluation, Options, Score, Session
+from training.scale import with_whole_model
 from training.settings import Evaluating
 
 
@@ -37,7 +39,7 @@ def bare(model: nn.Module) -> Any:
     return model if unwrap is None else unwrap()
 
 
-def ask(live: LiveEvaluation, model: nn.Module, processor: Any) -> Mapping[str, Score]:
+def ask(live: LiveEvaluation, processor: Any, model: nn.Module) -> Mapping[str, Score]:
     """The scores of a model that is being trained, which is left as it was, random numbers included."""
     was = model.training
     model.eval()
@@ -74,8 +76,7 @@ class Evaluation(TrainerCallback):
         """An evaluation, where one is due."""
         if self.settings.every is None or state.global_step % self.settings.every:
             return
-        assert self.trainer.model is not None
-        scores = ask(self.live, self.trainer.model, self.processor)
+        scores = with_whole_model(self.trainer, partial(ask, self.live, self.processor))
         values = {f"eval_{name}": score.value for name, score in scores.items()}
         self.trainer.log(values)
         if self.settings.best is None:

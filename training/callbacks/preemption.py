@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from training.processes import any_process
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -49,8 +51,10 @@ class Preemption(TrainerCallback):
         self._timer = timer
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Saves and stops where a signal has come."""
-        if self.received is not None:
+        """Saves and stops where a signal has come, to this process or to another."""
+        if any_process(self.received is not None):
+            if self.received is None and self._before:
+                signal.raise_signal(signal.SIGTERM)
             control.should_save = True
             control.should_training_stop = True
 

@@ -32,6 +32,7 @@ from training.job import Job
 from training.lessons import LearningSettings, Picture, read_pictures
 from training.loop import fit, trainer_arguments
 from training.recipe import Result
+from training.scale import scaled
 from training.settings import Settings
 from training.tokenizer import word_tokenizer
 
@@ -246,7 +247,8 @@ def run(job: Job) -> Result:
 def finish(trainer: Trainer, folder: Path) -> None:
     """Writes the trained model, its processor and tokenizer."""
     assert isinstance(trainer, ArrCocTrainer)
-    trainer.taught.eval().save_pretrained(folder)
+    model: Any = trainer.model
+    model.eval().save_pretrained(folder)
     trainer.processor.save_pretrained(folder)
 
 
@@ -271,7 +273,7 @@ def make_trainer(settings: ArrCocStage, pictures: list[Picture], folder: Path) -
     vocabulary = Vocabulary([picture.scene for picture in pictures if picture.scene is not None], tokenizer)
     # train_sampling_strategy: what is drawn at which place is the draws' own to say.
     args = {**trainer_arguments(settings, folder), "adam_beta2": 0.98, "train_sampling_strategy": "sequential"}
-    return ArrCocTrainer(
+    return scaled(ArrCocTrainer, settings.scale)(
         settings,
         vocabulary,
         ArrCocForConditionalGeneration(config),

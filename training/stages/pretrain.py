@@ -17,6 +17,7 @@ from training.models import finish as finish_model
 from training.models import load
 from training.parts import Late, freeze
 from training.recipe import Result
+from training.scale import scaled
 
 
 class PretrainStage(LearningSettings):
@@ -48,10 +49,11 @@ def run(job: Job) -> Result:
         words = settings.model.learnt
         named = () if words is None else words.benchmarks or tuple(settings.shares)
         model, processor = build(settings.model, job.session, texts(job.session, named, settings.split))
-    trainer = Trainer(
+    trainer = scaled(Trainer, settings.scale)(
         model=model,
         args=TrainingArguments(
-            **trainer_arguments(settings, job.folder / "trainer"), train_sampling_strategy="sequential"
+            **trainer_arguments(settings, job.folder / "trainer", job.session.settings.workspace.device),
+            train_sampling_strategy="sequential",
         ),
         train_dataset=settings.draws(pictures),
         data_collator=ConversationCollator(processor),

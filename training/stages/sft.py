@@ -14,6 +14,7 @@ from training.loop import fit, trainer_arguments
 from training.models import Lora, adapt, find_start, load
 from training.models import finish as finish_model
 from training.recipe import Result
+from training.scale import scaled
 
 
 class SftStage(LearningSettings):
@@ -43,10 +44,11 @@ def run(job: Job) -> Result:
     pictures = read_pictures(job.session, list(settings.shares), split=settings.split)
     set_seed(settings.seed)
     model, processor = load(find_start(settings.start, job.session, settings.revision))
-    trainer = Trainer(
+    trainer = scaled(Trainer, settings.scale)(
         model=adapt(model, settings.lora, settings.seed),
         args=TrainingArguments(
-            **trainer_arguments(settings, job.folder / "trainer"), train_sampling_strategy="sequential"
+            **trainer_arguments(settings, job.folder / "trainer", job.session.settings.workspace.device),
+            train_sampling_strategy="sequential",
         ),
         train_dataset=settings.draws(pictures),
         data_collator=ConversationCollator(processor),
