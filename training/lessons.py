@@ -1,18 +1,23 @@
 """What a model learns from: pictures with all that is asked about them, and which of it is drawn when."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch.utils.data import Dataset
 
 from harness import DataError, ImageRef, Session
 from training.alignment import Scene
-from training.processes import WORLD as WORLD
 from training.settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from training.datasets import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,10 @@ def read_pictures(
         digests: dict[str, str] = {}
         for sample in task.samples():
             request = task.request(sample)
+            if len(request.images) != 1:
+                raise DataError(
+                    f"{task.data}: sample {sample.id!r} has {len(request.images)} pictures; one is learnt from"
+                )
             (image,) = request.images
             if image.name not in digests:
                 digests[image.name] = hashlib.sha256(image.read()).hexdigest()
@@ -87,6 +96,8 @@ class LearningSettings(TrainerSettings):
     """The split that is learnt from."""
     dataset: str | None = None
     """`NAME:ref` of a dataset that a `data` stage published; without one the benchmarks' own files are read."""
+    group_by_length: int = Field(default=0, ge=0)
+    """Steps whose samples are sorted by the length of their texts, for less padding; 0 sorts none."""
     prompts: int = Field(default=1, ge=1)
     """Prompts a picture."""
     image_drop: float = Field(default=0.0, ge=0, le=1)
@@ -100,19 +111,57 @@ class LearningSettings(TrainerSettings):
         return shares
 
     def data_digests(self, session: Session) -> dict[str, str]:
-        """What is learnt from: benchmark -> digest of its samples."""
+        """What is learnt from: benchmark (or dataset and split) -> digest."""
+        if (found := self._prepared(session)) is not None:
+            return {f"{found.name} [{self.split}]": found.digest}
         return {name: session.benchmark(name, split=self.split).digest() for name in self.shares}
+
+    def parents(self, session: Session) -> dict[str, str]:
+        """What it starts from: the dataset, where there is one."""
+        found = self._prepared(session)
+        return {} if found is None else {found.name: found.digest}
+
+    def pictures(self, session: Session, scenes: Mapping[tuple[str, str], Scene] | None = None) -> Sequence[Picture]:
+        """What is learnt from: the dataset's pictures, or those of the benchmarks' own files.
+
+        Args:
+            session: the workspace.
+            scenes: what is where in pictures, by benchmark and sample group.
+
+        Raises:
+            UnknownName, ConfigError, DataError: a share names nothing there, or the split is not there or empty.
+            CheckpointError: the dataset is none.
+        """
+        found = self._prepared(session)
+        if found is None:
+            return read_pictures(session, list(self.shares), split=self.split, scenes=scenes)
+        return found.pictures(list(self.shares), self.split, scenes)
+
+    def _prepared(self, session: Session) -> "Prepared | None":
+        if self.dataset is None:
+            return None
+        # The library takes a second and 150 MB, which benchmarks' own files need not pay.
+        from training.datasets import Prepared
+
+        return Prepared.of(self.dataset, session)
 
     def draws(self, pictures: Sequence[Picture]) -> "Draws":
         """The training samples in the order in which they are used; each process takes its part of a step."""
+        step = self.batch * self.accumulate * WORLD
         return Draws(
             pictures,
             shares=self.shares,
             prompts=self.prompts,
             image_drop=self.image_drop,
-            length=self.steps * self.batch * self.accumulate * WORLD,
+            length=self.steps * step,
             seed=self.seed,
+            step=step,
+            group_by_length=self.group_by_length,
         )
+
+
+WORLD = int(os.environ.get("WORLD_SIZE", "1"))
+"""Processes that train together, as torchrun and accelerate say."""
 
 
 class Draws(Dataset[Draw]):
@@ -120,6 +169,10 @@ class Draws(Dataset[Draw]):
 
     What is drawn at a place depends on the seed and the place alone, so training goes on anywhere as if it had never
     stopped. Every picture comes once an epoch.
+
+    Where samples are grouped by length, those of `group_by_length` steps are sorted by the length of their texts and
+    dealt out to these steps in runs, the steps in random order. A step, and within it each device's batch, then holds
+    texts of about one length, on however many devices the step is spread.
     """
 
     def __init__(
@@ -131,22 +184,59 @@ class Draws(Dataset[Draw]):
         image_drop: float,
         length: int,
         seed: int,
+        step: int = 1,
+        group_by_length: int = 0,
     ) -> None:
-        """Draws `prompts` lessons a picture, benchmarks by their `shares`; `image_drop` of them without the picture."""
+        """Draws `prompts` lessons a picture, benchmarks by their `shares`; `image_drop` of them without the picture.
+
+        Args:
+            step: samples of an optimizer step, on all devices together.
+        """
         self.pictures = pictures
         self.shares = shares
         self.prompts = prompts
         self.image_drop = image_drop
         self.length = length
         self.seed = seed
+        self.step = step
+        self.group_by_length = group_by_length
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+        self._sorted: tuple[int, list[Draw]] = (-1, [])
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, place: int) -> Draw:
+        if not self.group_by_length:
+            return self._draw(place)
+        first, end = self._group(place)
+        if self._sorted[0] != first:
+            self._sorted = first, self._by_length(first, end)
+        return self._sorted[1][place - first]
+
+    def _group(self, place: int) -> tuple[int, int]:
+        """The places that are sorted together with this one: of its steps, and of its epoch."""
+        size, epoch = self.step * self.group_by_length, place // len(self.pictures)
+        first, begin = place // size * size, epoch * len(self.pictures)
+        return max(first, begin), min(first + size, begin + len(self.pictures))
+
+    def _by_length(self, first: int, end: int) -> list[Draw]:
+        draws = sorted((self._draw(place) for place in range(first, end)), key=_length)
+        start = first // self.step
+        of_step = [
+            range(max(first, step * self.step), min(end, (step + 1) * self.step))
+            for step in range(start, -(-end // self.step))
+        ]
+        random = np.random.default_rng((self.seed, first, end, self.step))
+        waiting = iter(draws)
+        dealt = {place: next(waiting) for step in random.permutation(len(of_step)) for place in of_step[step]}
+        return [dealt[place] for place in range(first, end)]
+
+    def _draw(self, place: int) -> Draw:
         epoch, index = divmod(place, len(self.pictures))
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.pictures))
-        picture = self.pictures[int(order[index])]
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.pictures))
+        picture = self.pictures[int(self._order[1][index])]
         random = np.random.default_rng((self.seed, epoch, index))
         counts = Counter(lesson.benchmark for lesson in picture.lessons)
         weights = np.array([self.shares[lesson.benchmark] / counts[lesson.benchmark] for lesson in picture.lessons])
@@ -159,3 +249,8 @@ class Draws(Dataset[Draw]):
             tuple(lesson.answers[int(random.integers(len(lesson.answers)))] for lesson in lessons),
             tuple(bool(chance >= self.image_drop) for chance in random.random(len(lessons))),
         )
+
+
+def _length(draw: Draw) -> int:
+    """Characters of the longest row, to which the others are padded; tokens go with them."""
+    return max(len(prompt) + len(answer) for prompt, answer in zip(draw.prompts, draw.answers, strict=True))
