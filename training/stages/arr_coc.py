@@ -11,6 +11,7 @@ router where detail is worth its tokens.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from harness import ConfigError, Session, file_sha256
 from training.alignment import Scene, Vocabulary, alignment_loss, read_scenes
 from training.collate import Collator
 from training.job import Job
-from training.lessons import LearningSettings, Picture, read_pictures
+from training.lessons import LearningSettings, Picture
 from training.loop import fit, trainer_arguments
 from training.recipe import Result
 from training.scale import scaled
@@ -238,7 +239,7 @@ def run(job: Job) -> Result:
     if (alignment := settings.alignment) is not None:
         found = read_scenes(alignment.file(job.session, settings.split))
         scenes = {(alignment.benchmark, picture): scene for picture, scene in found.items()}
-    pictures = read_pictures(job.session, list(settings.shares), split=settings.split, scenes=scenes)
+    pictures = settings.pictures(job.session, scenes)
     set_seed(settings.seed)
     trainer = make_trainer(settings, pictures, job.folder / "trainer")
     return fit(trainer, trainer.processor, job, finish)
@@ -252,7 +253,7 @@ def finish(trainer: Trainer, folder: Path) -> None:
     trainer.processor.save_pretrained(folder)
 
 
-def make_trainer(settings: ArrCocStage, pictures: list[Picture], folder: Path) -> ArrCocTrainer:
+def make_trainer(settings: ArrCocStage, pictures: Sequence[Picture], folder: Path) -> ArrCocTrainer:
     """Tokenizer, processor, model and data, put together."""
     lessons = [lesson for picture in pictures for lesson in picture.lessons]
     tokenizer = word_tokenizer(

@@ -11,7 +11,7 @@ from harness import Session
 from training.building import ModelSettings, build, texts
 from training.conversations import ConversationCollator
 from training.job import Job
-from training.lessons import LearningSettings, read_pictures
+from training.lessons import LearningSettings
 from training.loop import fit, trainer_arguments
 from training.models import finish as finish_model
 from training.models import load
@@ -31,7 +31,8 @@ class PretrainStage(LearningSettings):
 
     def parents(self, session: Session) -> dict[str, str]:
         """What it starts from."""
-        return {source.name: source.digest for source in self.model.sources(session).values()}
+        sources = {source.name: source.digest for source in self.model.sources(session).values()}
+        return {**super().parents(session), **sources}
 
 
 def run(job: Job) -> Result:
@@ -41,7 +42,7 @@ def run(job: Job) -> Result:
         CheckpointError, UnknownName, ConfigError, DataError: what it is made of or learns from is not there.
     """
     settings: PretrainStage = job.settings
-    pictures = read_pictures(job.session, list(settings.shares), split=settings.split)
+    pictures = settings.pictures(job.session)
     set_seed(settings.seed)
     if settings.model.start is not None:
         model, processor = load(settings.model.sources(job.session)["start"])

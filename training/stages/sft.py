@@ -9,7 +9,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from harness import Session
 from training.conversations import ConversationCollator
 from training.job import Job
-from training.lessons import LearningSettings, read_pictures
+from training.lessons import LearningSettings
 from training.loop import fit, trainer_arguments
 from training.models import Lora, adapt, find_start, load
 from training.models import finish as finish_model
@@ -31,7 +31,7 @@ class SftStage(LearningSettings):
     def parents(self, session: Session) -> dict[str, str]:
         """What it starts from."""
         start = find_start(self.start, session, self.revision)
-        return {start.name: start.digest}
+        return {**super().parents(session), start.name: start.digest}
 
 
 def run(job: Job) -> Result:
@@ -41,7 +41,7 @@ def run(job: Job) -> Result:
         CheckpointError, UnknownName, ConfigError, DataError: what it starts from or learns from is not there.
     """
     settings: SftStage = job.settings
-    pictures = read_pictures(job.session, list(settings.shares), split=settings.split)
+    pictures = settings.pictures(job.session)
     set_seed(settings.seed)
     model, processor = load(find_start(settings.start, job.session, settings.revision))
     trainer = scaled(Trainer, settings.scale)(
