@@ -28,6 +28,7 @@ from training.processes import is_first, shared
 from training.recipe import Result
 from training.scale import come_together, plainly, scale_arguments
 from training.settings import TrainerSettings
+from training.tracking import tracked
 
 POINTS = 50
 """Of a curve, unless the settings say otherwise."""
@@ -52,7 +53,7 @@ def trainer_arguments(settings: TrainerSettings, folder: Path, device: str = "au
         "save_steps": settings.save.every,
         "save_total_limit": settings.save.keep,
         "seed": settings.seed,
-        "report_to": list(settings.track.report_to) or "none",
+        "report_to": "none",  # trackers are told by training.tracking
         "disable_tqdm": True,
     }
 
@@ -76,13 +77,15 @@ def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, P
     newest = shared(lambda: newest_complete(folder)) if settings.save.resume == "auto" else None
     preemption = Preemption(settings.save.grace)
     trainer.add_callback(preemption)
-    try:
-        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-    except Diverged as error:
-        raise Incomplete(f"{error}; {_last_good(folder)}") from error
-    finally:
-        preemption.close()
-    come_together(trainer)
+
+    def learn() -> None:
+        try:
+            trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+        except Diverged as error:
+            raise Incomplete(f"{error}; {_last_good(folder)}") from error
+        finally:
+            preemption.close()
+        come_together(trainer)
 
     def conclude() -> dict[str, float]:
         if trainer.state.best_model_checkpoint:
@@ -95,14 +98,15 @@ def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, P
         unfinished.rename(finished)
         return values
 
-    return Result(finished, scores=shared(conclude))
+    with tracked(trainer, job) as tell:
+        learn()
+        scores = shared(conclude)
+        tell(scores)
+    return Result(finished, scores=scores)
 
 
 def _equip(trainer: Trainer, processor: Any, job: Job) -> LiveEvaluation | None:
     settings: TrainerSettings = job.settings
-    training = job.session.trainings.begin(
-        job.id, name=settings.name, stage=settings.stage, steps=settings.steps, facts=job.metadata()
-    )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     live = None
@@ -111,7 +115,7 @@ def _equip(trainer: Trainer, processor: Any, job: Job) -> LiveEvaluation | None:
         live = prepare_evaluation(settings.evaluate, job.session, trainer.model)
         trainer.add_callback(Evaluation(settings.evaluate, live, trainer, processor))
     trainer.add_callback(Finite())
-    trainer.add_callback(Telemetry(job.session.trainings, training))
+    trainer.add_callback(Telemetry(trainer, job))
     if is_first():
         trainer.add_callback(Progress(settings.name))
     if settings.save.publish:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import ConfigError, Json, Session, UnknownName, Version, read_yaml
+from harness import ConfigError, HarnessError, Json, Session, UnknownName, Version, read_yaml
 from training.job import Job
-from training.processes import shared
+from training.processes import is_first, shared
 from training.stages import STAGES
 
 
@@ -71,8 +72,11 @@ def carry_out(settings: Any, run: Run, session: Session) -> Made:
     job = Job.of(settings, session)
     if (there := shared(lambda: _published(job))) is not None:
         return Made(there, False)
-    result = run(job)
-    return Made(shared(lambda: _publish(job, result)), True)
+    with _recorded(job):
+        if hasattr(settings, "track"):
+            settings.track.check()
+        result = run(job)
+        return Made(shared(lambda: _publish(job, result)), True)
 
 
 def _published(job: Job) -> Version | None:
@@ -94,6 +98,21 @@ def _publish(job: Job, result: Result) -> Version:
     )
     _remember(job, version)
     return version
+
+
+@contextmanager
+def _recorded(job: Job) -> Iterator[None]:
+    """Keeps in the workspace why an attempt ended before it was done."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(HarnessError):  # the workspace may be what cannot be written
+            for training in job.session.trainings.all() if is_first() else ():
+                if training.id == job.id:
+                    status = "failed" if isinstance(error, Exception) else "interrupted"
+                    said = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+                    job.session.trainings.stop(training, status, said.strip(": "))
+        raise
 
 
 def _remember(job: Job, version: Version) -> None:

@@ -1,9 +1,12 @@
 """What the configs of all stages share. A field's docstring is what `harness train CONFIG --explain` says of it."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from harness import MissingExtra
 
 
 class Settings(BaseModel):
@@ -82,13 +85,33 @@ class Tracking(Settings):
     """Where curves go beside the workspace, which always has them."""
 
     report_to: tuple[Literal["wandb"], ...] = ()
-    """Trackers; Weights & Biases writes to disk where nobody is logged in."""
-    project: str = "vlm-harness"
+    """Trackers; `wandb` is told by `WANDB_MODE`, and writes into the workspace where nobody is logged in."""
+    project: str = Field(default="vlm-harness", min_length=1)
     """The tracker's project."""
     run_name: str = "{name}-{timestamp}"
-    """The run's name there; {name}, {stage} and {timestamp} are filled in once and stay when it goes on."""
+    """The run's name there; {name}, {stage} and {timestamp} (UTC) are filled in once and stay when it goes on."""
     every: int | None = Field(default=None, ge=1)
     """Steps from one point of a curve to the next; null makes about fifty."""
+
+    @field_validator("run_name")
+    @classmethod
+    def _fillable(cls, name: str) -> str:
+        try:
+            filled = name.format(name="", stage="", timestamp="-")
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError("only {name}, {stage} and {timestamp} can be filled in") from error
+        if not filled:
+            raise ValueError("names nothing")
+        return name
+
+    def check(self) -> None:
+        """Says that a tracker cannot be told, before hours are spent.
+
+        Raises:
+            MissingExtra: its package is not installed.
+        """
+        if "wandb" in self.report_to and importlib.util.find_spec("wandb") is None:
+            raise MissingExtra("track.report_to: wandb is not installed: pip install 'vlm-harness[wandb]'")
 
 
 class TrainerSettings(StageSettings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -76,9 +77,10 @@ class Evaluation(TrainerCallback):
         """An evaluation, where one is due."""
         if self.settings.every is None or state.global_step % self.settings.every:
             return
+        began = time.perf_counter()
         scores = with_whole_model(self.trainer, partial(ask, self.live, self.processor))
         values = {f"eval_{name}": score.value for name, score in scores.items()}
-        self.trainer.log(values)
+        self.trainer.log({**values, "eval_runtime": time.perf_counter() - began})
         if self.settings.best is None:
             return
         if self.settings.best not in scores:

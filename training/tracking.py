@@ -1,0 +1,213 @@
+# mypy: allow-untyped-calls
+# Parts of transformers and wandb carry no annotations.
+
+"""What a tracker is told of a training beside the workspace: Weights & Biases, through its SDK.
+
+The Trainer's own callback for it is not used. It would send all of TrainingArguments, local folders among them, could
+be made to upload checkpoints by the environment, logs without the step (so that a training that goes on would draw
+its last points twice), and lets an unreachable server end the training.
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import rewrite_logs
+
+from harness import Json
+from training.callbacks.telemetry import numbers
+
+if TYPE_CHECKING:
+    from training.job import Job
+
+PATIENCE: Final = 30.0
+"""Seconds that a server may take to answer at the start, and to take what is left at the end."""
+UNSAID: Final[Mapping[str, Json]] = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "disable_job_creation": True,
+    "save_code": False,
+    "silent": True,
+    "x_disable_meta": True,
+}
+"""Settings of the SDK that keep to this machine what it would send by itself: the command line, folders, the user's
+and the machine's name, the source code and its uncommitted changes, and what the process prints."""
+STEP: Final = "train/global_step"
+
+
+@contextmanager
+def tracked(trainer: Trainer, job: Job) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Tells the trackers of the settings while the block trains, and how it ended; gives what takes the final scores.
+
+    Raises:
+        MissingExtra: a tracker's package is not installed.
+    """
+    job.settings.track.check()
+    if not job.settings.track.report_to or not trainer.is_world_process_zero():
+        yield lambda scores: None
+        return
+    run = WandbRun(job)
+    trainer.add_callback(run)
+    try:
+        yield run.scores
+    except Exception:
+        run.close(1)
+        raise
+    except BaseException:  # SIGINT, SIGTERM: it goes on later
+        run.close(1, preempted=True)
+        raise
+    run.close(0)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A run's id and name at the tracker, kept in the training's folder: they stay when it goes on."""
+
+    id: str
+    name: str
+
+    @classmethod
+    def of(cls, job: Job) -> Identity:
+        """The one that is kept, or a new one."""
+        kept = job.folder / "wandb.json"
+        if kept.exists():
+            return msgspec.json.decode(kept.read_bytes(), type=cls)
+        settings, now = job.settings, datetime.now(UTC)
+        name = settings.track.run_name.format(
+            name=settings.name, stage=settings.stage, timestamp=f"{now:%Y%m%d-%H%M%S}"
+        )
+        new = cls(secrets.token_hex(4), name)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(msgspec.json.encode(new))
+        return new
+
+
+class WandbRun(TrainerCallback):
+    """One run at Weights & Biases. Whatever goes wrong with it is said once, and costs nothing else."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._run: Any = None
+        self._broken = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Opens the run; without its server, on this machine."""
+        self._guarded(self._open)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """One row of its history, at the training's step: what a training that goes on makes anew is there already."""
+        values = numbers(logs or {})
+        if self._run is not None and values:
+            row = {**rewrite_logs(values), STEP: state.global_step}
+            self._guarded(lambda: self._run.log(row, step=state.global_step))
+
+    def scores(self, scores: Mapping[str, float]) -> None:
+        """The finished model's, into the run's summary."""
+        if self._run is not None:
+            self._guarded(lambda: self._run.summary.update({f"final/{name}": value for name, value in scores.items()}))
+
+    def close(self, code: int, *, preempted: bool = False) -> None:
+        """Ends the run, and with it the SDK's process."""
+        import wandb
+
+        run, self._run = self._run, None
+        if run is None:
+            return
+        if preempted:
+            self._guarded(run.mark_preempting)
+        self._guarded(lambda: run.finish(exit_code=code))
+        self._guarded(wandb.teardown)
+
+    def _open(self) -> None:
+        mode = None if "WANDB_MODE" in os.environ or logged_in() else "offline"
+        try:
+            self._run = self._begin(mode)
+        except Exception as error:
+            if mode == "offline":
+                raise
+            self._say(f"{first_line(error)}; goes on offline")
+            self._run = self._begin("offline")
+        run = self._run
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP)
+        if run.settings.mode == "offline":
+            self._say(f"offline; `wandb sync {Path(run.dir).parent}` sends it")
+        elif run.url:
+            self._say(run.url)
+
+    def _begin(self, mode: str | None) -> Any:
+        import wandb
+
+        job, identity = self._job, Identity.of(self._job)
+        wanted = {**UNSAID, "init_timeout": PATIENCE, "finish_timeout": PATIENCE}
+        known = {name: value for name, value in wanted.items() if name in wandb.Settings.model_fields}
+        run = wandb.init(
+            project=job.settings.track.project,
+            id=identity.id,
+            name=identity.name,
+            group=job.settings.name,
+            job_type=job.settings.stage,
+            resume="allow",
+            mode=mode,  # type: ignore[arg-type]
+            dir=os.environ.get("WANDB_DIR") or str(job.session.home.absolute()),
+            settings=wandb.Settings(**known),
+        )
+        run.config.update(sent(job), allow_val_change=True)
+        return run
+
+    def _guarded(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - a tracker never costs a training
+            if not self._broken:
+                self._say(f"{first_line(error)}; the workspace has all curves")
+            self._broken = True
+
+    def _say(self, text: str) -> None:
+        print(f"wandb: {text}", file=sys.stderr, flush=True)
+
+
+def sent(job: Job) -> dict[str, Json]:
+    """What the tracker is told of a training: its settings as they were written, and digests; no folder beside."""
+    facts = job.metadata()
+    return {
+        **{name: facts[name] for name in ("training", "stage", "settings", "config_digest")},
+        "data": list(job.data.values()),
+        "parents": list(job.parents.values()),
+    }
+
+
+def logged_in() -> bool:
+    """Whether there is a key for the server: in WANDB_API_KEY or netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def first_line(error: Exception) -> str:
+    """An error in a line."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
