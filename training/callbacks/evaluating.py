@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,18 +21,41 @@ from harness import ConfigError, LiveEvaluation, Options, Score, Session
 from training.scale import with_whole_model
 from training.settings import Evaluating
 
+LOG = logging.getLogger(__name__)
+RELEVANCE: Final = "relevance_accuracy"
+"""How well ARR-COC answers at its configured budget: the mean of the benchmarks' accuracies."""
+ROUTING: Final = (
+    "kept_fraction", "compression_factor", "visual_tokens", "tokens_per_patch", "allocation_entropy",
+    "relevance_propositional", "relevance_perspectival", "relevance_participatory",
+    "weight_propositional", "weight_perspectival", "weight_participatory",
+)  # fmt: skip
+"""Scores of where ARR-COC's visual tokens go, watched beside those that a benchmark is configured with."""
+
 
 def prepare_evaluation(settings: Evaluating, session: Session, model: nn.Module) -> LiveEvaluation:
     """The benchmarks, read and ready; what the settings ask for is looked up now, not after hours.
 
     Raises:
-        UnknownName, ConfigError, DataError: a benchmark is unknown or its data is not there.
+        UnknownName, ConfigError, DataError: a benchmark is unknown, its data is not there, or nothing gives the score
+            that is to choose the best checkpoint.
     """
-    plugin = "arr-coc" if isinstance(bare(model), ArrCocForConditionalGeneration) else "hf"
+    routed = isinstance(bare(model), ArrCocForConditionalGeneration)
     options = Options(split=settings.split, limit=settings.limit, batch=settings.batch)
-    live = session.live(plugin, settings.benchmarks, options)
-    if settings.best is not None and settings.best.partition(".")[0] not in settings.benchmarks:
-        raise ConfigError(f"evaluate.best: {settings.best!r} is no score of {', '.join(settings.benchmarks)}")
+    parts = []
+    for name in dict.fromkeys(settings.benchmarks):
+        metrics: tuple[str, ...] = ()
+        if routed:
+            configured = (score for choice in session.benchmark(name).metrics for score in choice.scores)
+            metrics = tuple(dict.fromkeys((*configured, *ROUTING)))
+        parts.append(session.live("arr-coc" if routed else "hf", [name], replace(options, metrics=metrics)))
+    live = LiveEvaluation(
+        parts[0].plugin,
+        [plan for part in parts for plan in part.plans],
+        {name: unmet for part in parts for name, unmet in part.unmet.items()},
+    )
+    known = (*live.names, *([RELEVANCE] if routed and _accuracies(live) else []))
+    if settings.best is not None and settings.best not in known:
+        raise ConfigError(f"evaluate.best: nothing gives the score {settings.best!r}; there are {', '.join(known)}")
     return live
 
 
@@ -41,30 +66,73 @@ def bare(model: nn.Module) -> Any:
 
 
 def ask(live: LiveEvaluation, processor: Any, model: nn.Module) -> Mapping[str, Score]:
-    """The scores of a model that is being trained, which is left as it was, random numbers included."""
-    was = model.training
-    model.eval()
-    try:
-        with _unmoved():
-            return live.scores(bare(model), processor)
-    finally:
-        model.train(was)
+    """The scores of a model that is being trained, which is left as it was, its processor and random numbers included.
+
+    A benchmark that cannot be asked has a coverage of 0 and no other score; a training is worth more than its curve.
+    """
+    asked = bare(model)
+    found: dict[str, Score] = {}
+    with resting(model), _unmoved(asked.device), _untouched(processor):
+        for plan in live.plans:
+            try:
+                found |= replace(live, plans=(plan,)).scores(asked, processor, partial(LOG.warning, "evaluation: %s"))
+            except Exception as error:  # noqa: BLE001 - see above
+                LOG.warning("evaluation: %s could not be asked: %s", plan.task.name, error or type(error).__name__)
+                found[f"{plan.task.name}.coverage"] = Score(0.0, n=plan.n, clusters=plan.n)
+    if isinstance(asked, ArrCocForConditionalGeneration):
+        answered = [found[name] for name in _accuracies(live) if name in found]
+        if answered and len(answered) == len(_accuracies(live)):
+            mean = sum(score.value for score in answered) / len(answered)
+            found[RELEVANCE] = Score(mean, *(sum(getattr(score, of) for score in answered) for of in ("n", "clusters")))
+    return found
+
+
+def _accuracies(live: LiveEvaluation) -> list[str]:
+    return [name for name in live.names if name.endswith(".accuracy")]
 
 
 @contextlib.contextmanager
-def _unmoved() -> Iterator[None]:
+def resting(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode; afterwards each part is in the mode in which it was."""
+    training = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextlib.contextmanager
+def _unmoved(device: torch.device) -> Iterator[None]:
     """Whatever is drawn inside, what is drawn afterwards is as if it had not been."""
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextlib.contextmanager
+def _untouched(processor: Any) -> Iterator[None]:
+    """A fast tokenizer keeps how it was last told to pad and truncate, and would be saved with it."""
+    backend = getattr(getattr(processor, "tokenizer", processor), "backend_tokenizer", None)
+    padding, truncation = (backend.padding, backend.truncation) if backend is not None else (None, None)
+    try:
         yield
-    random.setstate(python)
-    np.random.set_state(numpy)
+    finally:
+        if backend is not None:
+            backend.no_padding() if padding is None else backend.enable_padding(**padding)
+            backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
 
 
 class Evaluation(TrainerCallback):
     """Evaluates every so many steps, logs the scores, and has the best checkpoint so far saved and remembered.
 
     The best one is kept where the Trainer keeps it itself (`state.best_global_step`), so it survives an interruption.
+    Where the best is wanted, the last step is evaluated too.
     """
 
     def __init__(self, settings: Evaluating, live: LiveEvaluation, trainer: Trainer, processor: Any) -> None:
@@ -75,19 +143,23 @@ class Evaluation(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """An evaluation, where one is due."""
-        if self.settings.every is None or state.global_step % self.settings.every:
+        best, every = self.settings.best, self.settings.every
+        last = best is not None and state.global_step == state.max_steps
+        if every is None or (state.global_step % every and not last):
             return
         began = time.perf_counter()
         scores = with_whole_model(self.trainer, partial(ask, self.live, self.processor))
         values = {f"eval_{name}": score.value for name, score in scores.items()}
         self.trainer.log({**values, "eval_runtime": time.perf_counter() - began})
-        if self.settings.best is None:
+        if best is None:
             return
-        if self.settings.best not in scores:
-            raise ConfigError(f"evaluate.best: there is no score {self.settings.best!r}, only {', '.join(scores)}")
-        value = scores[self.settings.best].value
-        if state.best_metric is None or (value > state.best_metric) == self.settings.higher_is_better != (
-            value == state.best_metric
-        ):
-            state.best_metric, state.best_global_step = value, state.global_step
+        if best not in scores:
+            LOG.warning("evaluation: step %d has no %s, and is not compared with the best", state.global_step, best)
+        elif self._is_better(scores[best].value, state.best_metric):
+            state.best_metric, state.best_global_step = scores[best].value, state.global_step
             control.should_save = True
+
+    def _is_better(self, value: float, best: float | None) -> bool:
+        if best is None:
+            return True
+        return value > best if self.settings.higher_is_better else value < best
