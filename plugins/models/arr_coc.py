@@ -41,7 +41,7 @@ from harness import (
     decode,
 )
 from plugins.models.batching import BatchModel, Group, alike, left_pad
-from plugins.models.generation import Decoding, padding_token, render, settle
+from plugins.models.generation import Decoding, padding_token, plain_text_arguments, render, settle
 from plugins.models.live import LiveSpec
 from plugins.models.loading import Weights, load_config, load_model, load_processor
 from plugins.models.references import find_trained, is_folder, refuse_unknown
@@ -228,7 +228,10 @@ class QuestionPreparer:
         if len(request.images) > 1:
             raise DataError(f"{len(request.images)} pictures in one question; ARR-COC reads one")
         images = [decode(image) for image in request.images]
-        features = self._processor(images=images or None, text=[render(self._processor, request)])
+        text = render(self._processor, request)
+        features = self._processor(
+            images=images or None, text=[text], text_kwargs=plain_text_arguments(self._processor, text)
+        )
         ids: Tensor = features["input_ids"]
         if not images:
             return Question(ids, None, "", request.generation, 0)
