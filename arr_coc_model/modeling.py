@@ -21,7 +21,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput
 
 from arr_coc_model.assembling import IGNORED, Sequence, assemble
-from arr_coc_model.attending import Allocation, Attending, Bounds, attend
+from arr_coc_model.attending import Allocation, Attending, Bounds, attend, leaves_of
 from arr_coc_model.balancing import Balancing
 from arr_coc_model.configuration import ArrCocConfig
 from arr_coc_model.encoding import encode
@@ -169,11 +169,12 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         *,
         budget: Tensor,
         gating: Gating | None = None,
+        splits: Tensor | None = None,
     ) -> tuple[Knowledge, Allocation, Routing]:
         """Knowing, balancing and attending.
 
         features [B, N, D] of the pictures, picture [Q] which of them each question is about, words [Q, L, d]
-        with the mask [Q, L] of those before the answer, budget [Q].
+        with the mask [Q, L] of those before the answer, budget [Q]; splits [Q, S] are taken as they are.
         """
         config, tree = self.config, self.tree
         known: Knowledge = self.knowing(features, words, mask, picture, tree)
@@ -187,6 +188,8 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
             temperature=None if gating is None else gating.temperature,
             hard=gating is not None and gating.hard,
         )
+        if splits is not None:
+            chosen = Allocation(chosen.gains, splits, leaves_of(splits, tree), None)
         return known, chosen, describe(known, balance, chosen, tree)
 
     def prepare(
@@ -199,6 +202,7 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         question_mask: Tensor | None = None,
         token_budget: int | Tensor | None = None,
         gating: Gating | None = None,
+        splits: Tensor | None = None,
     ) -> tuple[Sequence, Routing | None]:
         """Texts and patch features as the sequence that the language model sees. Arguments as in `forward`."""
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
@@ -212,7 +216,13 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 before = before & question_mask.bool()
             budget = self._budgets(token_budget, len(input_ids), input_ids.device)[rows]
             known, chosen, found = self.route(
-                features, picture, words[rows], before[rows], budget=budget, gating=gating
+                features,
+                picture,
+                words[rows],
+                before[rows],
+                budget=budget,
+                gating=gating,
+                splits=None if splits is None else splits[rows],
             )
             floor = 0.0 if gating is None else gating.floor
             visual = self.realizing(features, picture, known, chosen, self.tree, gate_floor=floor)
@@ -237,6 +247,8 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
         question_mask: Tensor | None = None,
         token_budget: int | Tensor | None = None,
         gating: Gating | None = None,
+        splits: Tensor | None = None,
+        learn_gains: bool = False,
         find_words: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         position_ids: Tensor | None = None,
@@ -258,6 +270,8 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 without labels everything.
             token_budget: visual tokens at most, one number or [Q]; the configuration's by default.
             gating: keeps the router's choice soft, so that it learns; None is the hard choice.
+            splits: [Q, S] bool, taken instead of the router's choice: what another would have been worth.
+            learn_gains: whether `routing.gains` come with their gradient.
             find_words: [V] token ids that are looked for in every picture, each on its own. Without input_ids
                 that is all that is done.
             inputs_embeds, position_ids, past_key_values: a prepared sequence, as while generating.
@@ -296,7 +310,10 @@ class ArrCocForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 question_mask=question_mask,
                 token_budget=token_budget,
                 gating=gating,
+                splits=splits,
             )
+            if routing is not None and routing.gains is not None and not learn_gains:
+                routing.gains = routing.gains.detach()
             inputs_embeds, position_ids, ends = sequence.embeddings, sequence.positions, sequence.ends
             attention_mask, input_ids = sequence.attention_mask(), None
         output = self.language_model(

@@ -43,7 +43,7 @@ class Routing(ModelOutput):
 
 @torch.no_grad()
 def describe(known: Knowledge, balance: Balance, chosen: Allocation, tree: RegionTree) -> Routing:
-    """What the components decided, without their gradients."""
+    """What the components decided; of their gradients the gains' alone."""
     count, (rows, cols) = len(chosen.leaves), tree.regions.grid
     # Exactly one leaf covers a patch, so the sum over leaves of their index is its index.
     numbered = chosen.leaves * torch.arange(tree.size, device=chosen.leaves.device)
@@ -54,7 +54,7 @@ def describe(known: Knowledge, balance: Balance, chosen: Allocation, tree: Regio
         scores=balance.scores.detach(),
         tensions=balance.tensions.detach(),
         weights=balance.weights.detach(),
-        gains=chosen.gains.detach(),
+        gains=chosen.gains,
         leaves=chosen.leaves,
         visual_tokens=chosen.leaves.sum(1),
         full_visual_tokens=torch.full((count,), rows * cols, device=chosen.leaves.device),

@@ -445,3 +445,23 @@ def test_the_router_reads_the_question_mask(build: Build, batch: Any) -> None:
     told = model(**batch, question_mask=(labels == -100).long().cumprod(1)).routing.gains
     torch.testing.assert_close(told, model(**batch, labels=labels).routing.gains)
     assert (told - leaking).abs().max() > 1e-3
+
+
+def test_other_splits_can_be_tried(build: Build, batch: Any) -> None:
+    model = build(token_budget=30)
+    own = model(**batch)
+    tree = model.tree
+    taken = own.routing.leaves.float() @ tree.ancestors > 0
+    same = model(**batch, splits=taken)
+    torch.testing.assert_close(same.loss, own.loss)
+    assert torch.equal(same.routing.leaves, own.routing.leaves)
+    none = model(**batch, splits=torch.zeros_like(taken))
+    assert none.routing.visual_tokens.tolist() == [4, 4, 4, 0]
+    assert none.routing.leaves[0].nonzero().flatten().tolist() == tree.regions.roots.tolist()
+
+
+def test_gains_carry_their_gradient_where_they_are_learnt(build: Build, batch: Any) -> None:
+    model = build(token_budget=30)
+    assert not model(**batch).routing.gains.requires_grad
+    model(**batch, learn_gains=True).routing.gains.square().sum().backward()
+    assert model.attending.gain[0].weight.grad.abs().max() > 0
