@@ -38,7 +38,7 @@ class Job:
 
     @cached_property
     def id(self) -> str:
-        """The hash of what the result depends on: settings, data, parents; not how it is saved and reported."""
+        """The hash of what the result depends on: settings, data, parents; not how that is kept and told."""
         recipe = {"settings": self._essential, "data": dict(self.data), "parents": sorted(self.parents.values())}
         return hashlib.sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
 
@@ -50,7 +50,7 @@ class Job:
     @property
     def _essential(self) -> dict[str, Json]:
         settings: dict[str, Json] = self.settings.model_dump(mode="json")
-        for reported in ("track", "save"):
+        for reported in ("track", "save", "license"):
             settings.pop(reported, None)
         return settings
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,14 +16,17 @@ from transformers.utils.logging import disable_progress_bar
 
 from harness import Incomplete, LiveEvaluation
 from training.callbacks.evaluating import Evaluation, ask, prepare_evaluation
-from training.callbacks.finite import Diverged, Finite
+from training.callbacks.finite import Finite
 from training.callbacks.preemption import Preemption
 from training.callbacks.progress import Progress
 from training.callbacks.publishing import Publishing
 from training.callbacks.telemetry import Telemetry
+from training.export import export, finished
+from training.failures import explained
 from training.job import Job
 from training.processes import is_first, shared
 from training.recipe import Result
+from training.resuming import complete, starting_point
 from training.scale import come_together, plainly, scale_arguments
 from training.settings import TrainerSettings
 from training.tracking import tracked
@@ -51,7 +52,6 @@ def trainer_arguments(settings: TrainerSettings, folder: Path, device: str = "au
         "logging_steps": settings.track.every or max(1, settings.steps // POINTS),
         "logging_nan_inf_filter": False,
         "save_steps": settings.save.every,
-        "save_total_limit": settings.save.keep,
         "seed": settings.seed,
         "report_to": "none",  # trackers are told by training.tracking
         "disable_tqdm": True,
@@ -59,53 +59,45 @@ def trainer_arguments(settings: TrainerSettings, folder: Path, device: str = "au
 
 
 def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, Path], None]) -> Result:
-    """Trains, from the newest whole trainer checkpoint if there is one, and leaves the finished checkpoint's folder.
+    """Trains, from the newest whole checkpoint if there is one, and leaves the finished checkpoint's folder.
 
     Args:
         finish: writes the trained model and its processor into a folder.
 
     Raises:
-        Incomplete: the loss ceased to be a number; the last good checkpoint is named.
+        Incomplete: the loss ceased to be a number, or memory is too small; the last good checkpoint is named.
+        StoreError: a checkpoint cannot be written; those before it are whole.
     """
-    settings: TrainerSettings = job.settings
-    finished, unfinished, told = (job.folder / name for name in ("checkpoint", "checkpoint.part", "scores.json"))
-    if finished.exists():
-        return Result(finished, scores=json.loads(told.read_text(encoding="utf-8")))
+    if (made := finished(job)) is not None:
+        return made
     disable_progress_bar()  # one bar is enough
-    live = _equip(trainer, processor, job)
     folder = Path(str(trainer.args.output_dir))
-    newest = shared(lambda: newest_complete(folder)) if settings.save.resume == "auto" else None
-    preemption = Preemption(settings.save.grace)
-    trainer.add_callback(preemption)
+    preemption = Preemption(job.settings.save.grace, folder)
+    live = _equip(trainer, processor, job, preemption)
+    newest = shared(lambda: starting_point(job, folder))
 
     def learn() -> None:
-        try:
-            trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-        except Diverged as error:
-            raise Incomplete(f"{error}; {_last_good(folder)}") from error
-        finally:
-            preemption.close()
+        with explained(trainer, job, folder):
+            try:
+                trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+            finally:
+                preemption.restore()
+        preemption.conclude()
         come_together(trainer)
 
-    def conclude() -> dict[str, float]:
-        if trainer.state.best_model_checkpoint:
-            trainer._load_best_model()
+    def conclude() -> Result:
+        step = _take_best(trainer, folder)
         scores = {} if live is None or trainer.model is None else plainly(trainer.model, partial(ask, live, processor))
-        values = {name: score.value for name, score in scores.items()}
-        shutil.rmtree(unfinished, ignore_errors=True)
-        finish(trainer, unfinished)
-        told.write_text(json.dumps(values), encoding="utf-8")
-        unfinished.rename(finished)
-        return values
+        return export(trainer, job, finish, step, scores)
 
     with tracked(trainer, job) as tell:
         learn()
-        scores = shared(conclude)
-        tell(scores)
-    return Result(finished, scores=scores)
+        made = shared(conclude)
+        tell({name: score.value for name, score in made.scores.items()})
+    return made
 
 
-def _equip(trainer: Trainer, processor: Any, job: Job) -> LiveEvaluation | None:
+def _equip(trainer: Trainer, processor: Any, job: Job, preemption: Preemption) -> LiveEvaluation | None:
     settings: TrainerSettings = job.settings
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -114,28 +106,24 @@ def _equip(trainer: Trainer, processor: Any, job: Job) -> LiveEvaluation | None:
         assert trainer.model is not None
         live = prepare_evaluation(settings.evaluate, job.session, trainer.model)
         trainer.add_callback(Evaluation(settings.evaluate, live, trainer, processor))
-    trainer.add_callback(Finite())
+    trainer.add_callback(Publishing(job, preemption.folder))
+    trainer.add_callback(preemption)  # after what it may have to wait for
+    trainer.add_callback(Finite(trainer))  # after whoever may ask for a save, before whoever is told of a loss
     trainer.add_callback(Telemetry(trainer, job))
     if is_first():
         trainer.add_callback(Progress(settings.name))
-    if settings.save.publish:
-        trainer.add_callback(Publishing(job))
     return live
 
 
-def newest_complete(folder: Path) -> Path | None:
-    """The trainer checkpoint with the most steps whose state, which is written last, is whole."""
-    found = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(path)
-            continue
-        found.append((int(state["global_step"]), path))
-    return max(found)[1] if found else None
-
-
-def _last_good(folder: Path) -> str:
-    newest = newest_complete(folder)
-    return "nothing was saved before" if newest is None else f"the last good checkpoint is {newest}"
+def _take_best(trainer: Trainer, folder: Path) -> int:
+    """Loads the best checkpoint where one was chosen; the step after which the model was as it is now."""
+    best = trainer.state.best_global_step
+    if not best:
+        return int(trainer.state.global_step)
+    found = complete(folder)
+    if best not in found:
+        raise Incomplete(f"{folder}: the best checkpoint, that of step {best}, is not there any more; start again")
+    # The folder may have been another one when it was saved.
+    trainer.state.best_model_checkpoint = str(found[best])
+    trainer._load_best_model()
+    return int(best)

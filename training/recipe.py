@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import ConfigError, HarnessError, Json, Session, UnknownName, Version, read_yaml
+from harness import ConfigError, HarnessError, Json, Score, Session, UnknownName, Version, read_yaml
 from training.job import Job
 from training.processes import is_first, shared
 from training.stages import STAGES
@@ -24,17 +24,19 @@ class Result:
     Attributes:
         folder: what is published; a model is a folder that `from_pretrained` loads.
         type: of the version: model or dataset.
-        scores: of the finished model, `benchmark.metric` -> value.
+        scores: of the finished model, `benchmark.metric` -> score.
         facts: what else the version should say of itself.
     """
 
     folder: Path
     type: str = "model"
-    scores: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, Score] = field(default_factory=dict)
     facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 Run: TypeAlias = Callable[[Job], Result]
+KEPT: Final = ("value", "n", "clusters", "stderr", "low", "high")
+"""What is kept of a score beside a version; its breakdowns are those of `harness eval`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _publish(job: Job, result: Result) -> Version:
         result.folder,
         job.settings.name,
         type=result.type,
-        metadata={**job.metadata(), **result.facts, "scores": dict(result.scores)},
+        metadata={**job.metadata(), **result.facts, "scores": documents(result.scores)},
         parents=tuple(job.parents.values()),
     )
     _remember(job, version)
@@ -113,6 +115,11 @@ def _recorded(job: Job) -> Iterator[None]:
                     said = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
                     job.session.trainings.stop(training, status, said.strip(": "))
         raise
+
+
+def documents(scores: Mapping[str, Score]) -> dict[str, dict[str, Json]]:
+    """Scores as they are kept beside a version."""
+    return {name: {part: getattr(score, part) for part in KEPT} for name, score in scores.items()}
 
 
 def _remember(job: Job, version: Version) -> None:

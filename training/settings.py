@@ -22,6 +22,8 @@ class StageSettings(Settings):
     """The kind of training."""
     name: str = Field(min_length=1)
     """Under which the result is published in the registry."""
+    license: str | None = None
+    """Of the result, as its card names it; null takes that of what it starts from."""
 
 
 class Scale(Settings):
@@ -49,7 +51,7 @@ class Saving(Settings):
     keep: int = Field(default=2, ge=1)
     """The newest so many are kept, and the best."""
     publish: bool = True
-    """Make each a version of NAME-steps in the registry."""
+    """Make each a version of NAME-steps in the registry, from which any machine can go on."""
     resume: Literal["auto", "never"] = "auto"
     """`auto` goes on from the newest whole one, `never` starts again."""
     grace: float = Field(default=30.0, gt=0)

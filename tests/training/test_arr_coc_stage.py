@@ -20,7 +20,7 @@ from training.alignment import Region, Scene, Vocabulary, alignment_loss, read_s
 from training.collate import Collator
 from training.job import Job
 from training.lessons import Draws, read_pictures
-from training.loop import newest_complete
+from training.resuming import newest_complete
 from training.stages.arr_coc import (
     ArrCocStage,
     learning_rate,
@@ -385,7 +385,7 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(
         return plan_step(settings, step)
 
     with monkeypatch.context() as patched:
-        patched.setattr("training.stages.arr_coc.plan_step", stop)
+        patched.setattr("training.arr_coc_trainer.plan_step", stop)
         with pytest.raises(Interrupted):
             made(SETTINGS, SESSION, tmp_path / "broken")
     (trainer,) = (tmp_path / "broken" / "training").glob("*/trainer")

@@ -45,6 +45,11 @@ def document(made: Made) -> dict[str, Json]:
 def sentence(made: Made) -> str:
     """What is said of a version on a terminal."""
     version = made.version
-    scores = ", ".join(f"{name} {value:.3f}" for name, value in version.metadata.get("scores", {}).items())
+    found = version.metadata.get("scores", {})
+    scores = ", ".join(f"{name} {score['value']:.3f}" for name, score in found.items())
     said = "published" if made.fresh else "there already:"
-    return f"{said} {version} ({version.size / 1e6:.1f} MB)" + (f"; {scores}" if scores else "")
+    return (
+        f"{said} {version} ({version.size / 1e6:.1f} MB)"
+        + (f"; {scores}" if scores else "")
+        + f"\n`harness checkpoints pull {version} --out DIR` writes its files to a folder"
+    )

@@ -1,0 +1,180 @@
+"""The model card of a finished checkpoint: README.md as the hub and its readers expect it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from harness import Json, Score, UnknownName
+from training.job import Job
+
+CARD = "README.md"
+TASK = "image-text-to-text"
+SUPERVISION = {"alignment": "names and boxes of objects: patches were aligned with words (`alignment`)"}
+"""Settings that let a model learn from more than prompts and answers, and what of."""
+
+_TEMPLATE = """\
+---
+{front}
+---
+
+# {name}
+
+A vision-language model, made by the stage `{stage}` of vlm-harness {version}: {steps}.
+{loading}
+
+## Results
+
+{results}
+
+## Made from
+
+{parents}
+
+## Data
+
+{data}
+
+{supervision}## Settings
+
+```yaml
+{settings}
+```
+
+## Intended use
+
+Answers to questions about pictures like those of its data, for research and evaluation. It was evaluated on nothing but
+what the table says; it may be wrong anywhere, and more so elsewhere. It is not meant for decisions about people.
+
+## Licence
+
+{licence}
+"""
+
+
+def write_card(folder: Path, job: Job, scores: Mapping[str, Score], facts: Mapping[str, Json]) -> None:
+    """Writes the card of a finished model into its folder.
+
+    Args:
+        scores: of the model, `benchmark.metric` -> score.
+        facts: its `step`, `steps` and `license`.
+    """
+    settings = job.settings
+    given = facts["license"]
+    data = ModelCardData(
+        model_name=settings.name,
+        license=given,
+        library_name="transformers",
+        pipeline_tag=TASK,
+        base_model=[name.rpartition("@")[0] for name in job.parents if _on_hub(name)] or None,
+        tags=["vlm-harness", settings.stage],
+        eval_results=[_result(name, score) for name, score in scores.items()] or None,
+    )
+    text = _TEMPLATE.format(
+        front=data.to_yaml(),
+        name=settings.name,
+        stage=settings.stage,
+        version=metadata.version("vlm-harness"),
+        steps=_steps(facts),
+        loading=_loading(folder),
+        results=_results(scores, job),
+        parents=_digests(job.parents, "nothing: all weights were new"),
+        data=_digests(job.data, "none"),
+        supervision=_supervision(job),
+        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True).strip(),
+        licence=given or "None is stated, neither by the settings (`license`) nor by what it was made from.",
+    )
+    ModelCard(text).save(folder / CARD)
+
+
+def licence(job: Job) -> str | None:
+    """The settings', or that of what the training starts from."""
+    given: str | None = job.settings.license
+    return given or next(filter(None, (_licence_of(name, job) for name in job.parents)), None)
+
+
+def _licence_of(parent: str, job: Job) -> str | None:
+    name, colon, ref = parent.partition(":")
+    if parent.startswith(("/", ".", "~")):
+        return _stated(Path(parent).expanduser() / CARD)
+    if _on_hub(parent):
+        repository, _, revision = parent.rpartition("@")
+        try:
+            return _stated(Path(hf_hub_download(repository, CARD, revision=revision)))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError):  # it has no card, or nobody is there to ask
+            return None
+    try:
+        stated = job.session.checkpoints.get(name, ref).metadata.get("license") if colon else None
+    except UnknownName:
+        return None
+    return None if stated is None else str(stated)
+
+
+def _stated(card: Path) -> str | None:
+    try:
+        stated = ModelCard.load(card, ignore_metadata_errors=True).data.license
+    except (OSError, ValueError):
+        return None
+    return None if stated is None else str(stated)
+
+
+def _on_hub(parent: str) -> bool:
+    return "@" in parent and "/" in parent and not parent.startswith(("/", ".", "~"))
+
+
+def _result(name: str, score: Score) -> EvalResult:
+    benchmark, _, metric = name.partition(".")
+    return EvalResult(
+        task_type=TASK, dataset_type=benchmark, dataset_name=benchmark, metric_type=metric, metric_value=score.value
+    )
+
+
+def _steps(facts: Mapping[str, Json]) -> str:
+    step, steps = facts["step"], facts["steps"]
+    return f"{steps} steps" if step == steps else f"the best of {steps} steps, that after step {step}"
+
+
+def _loading(folder: Path) -> str:
+    config = folder / "config.json"
+    own = config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "arr_coc"
+    return "It is loaded by `from_pretrained`" + (", after `import arr_coc_model`." if own else ".")
+
+
+def _results(scores: Mapping[str, Score], job: Job) -> str:
+    if not scores:
+        return "It was not evaluated."
+    rows = [
+        (f"`{name}`", f"{score.value:.4g}", _interval(score), str(score.n), score.note)
+        for name, score in scores.items()
+    ]
+    limit = job.settings.evaluate.limit
+    part = "" if limit is None else f", the first {limit} samples of each benchmark"
+    split = job.settings.evaluate.split or "the split that benchmarks.yaml names"
+    table = _table(("score", "value", "95% interval", "samples", "note"), rows)
+    return f"{table}\n\nMeasured on the finished model: {split}{part}. Intervals are clustered by picture."
+
+
+def _interval(score: Score) -> str:
+    return "–" if score.low is None or score.high is None else f"{score.low:.4g} to {score.high:.4g}"
+
+
+def _digests(digests: Mapping[str, str], nothing: str) -> str:
+    if not digests:
+        return nothing[0].upper() + nothing[1:] + "."
+    return _table(("name", "digest"), ((f"`{name}`", f"`{digest}`") for name, digest in digests.items()))
+
+
+def _supervision(job: Job) -> str:
+    used = [f"- {text}" for name, text in SUPERVISION.items() if getattr(job.settings, name, None) is not None]
+    return "\n".join(["## Supervision beside prompts and answers", "", *used, "", ""]) if used else ""
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

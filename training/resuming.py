@@ -1,0 +1,114 @@
+"""The points from which a training goes on: the Trainer's own folders, and their copies in the registry.
+
+The Trainer writes `trainer_state.json` last, after what every process writes, so a folder with a whole one is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from harness import CheckpointStore, StoreError, Version
+from training.job import Job
+
+STATE = "trainer_state.json"
+
+
+def complete(folder: Path) -> dict[int, Path]:
+    """Step -> checkpoint, of those that are whole, in the order of steps."""
+    found = {}
+    for path in folder.glob("checkpoint-*"):
+        try:
+            found[int(json.loads((path / STATE).read_text(encoding="utf-8"))["global_step"])] = path
+        except (OSError, ValueError):
+            continue
+    return dict(sorted(found.items()))
+
+
+def newest_complete(folder: Path) -> Path | None:
+    """The whole checkpoint with the most steps."""
+    found = complete(folder)
+    return found[max(found)] if found else None
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What was being written or removed when a process ended."""
+    whole = set(complete(folder).values())
+    return [path for path in folder.glob("checkpoint-*") if path not in whole] + list(folder.glob("restored.part"))
+
+
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint; a kill in between leaves one that is not whole."""
+    (checkpoint / STATE).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def starting_point(job: Job, folder: Path) -> Path | None:
+    """The checkpoint from which the training goes on, in its place; None at its beginning.
+
+    It is the newest of those in the folder and of those that were published, by this machine or by another one.
+
+    Raises:
+        IntegrityError: the published one is not what was published.
+        StoreError: it cannot be copied into its place.
+    """
+    if job.settings.save.resume == "never":
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    for path in unfinished(folder):
+        remove(path)
+    versions = published(job)
+    if versions and step_of(versions[0]) > max(complete(folder), default=0):
+        newest = _restore(job.session.checkpoints, versions[0], folder)
+        best = json.loads((newest / STATE).read_text(encoding="utf-8"))["best_global_step"]
+        for version in versions[1:]:
+            if step_of(version) == best and best not in complete(folder):
+                _restore(job.session.checkpoints, version, folder)
+    return newest_complete(folder)
+
+
+def steps_name(job: Job) -> str:
+    """Under which the training's checkpoints are published."""
+    return f"{job.settings.name}-steps"
+
+
+def step_of(version: Version) -> int:
+    """After how many steps it was saved."""
+    return int(version.metadata["step"])
+
+
+def published(job: Job) -> list[Version]:
+    """The checkpoints that this very training published, newest first."""
+    store, name = job.session.checkpoints, steps_name(job)
+    if name not in store.names():
+        return []
+    return [version for version in store.versions(name) if version.metadata.get("recipe_digest") == job.id]
+
+
+def last_good(job: Job, folder: Path) -> str:
+    """Words for where a training that failed goes on."""
+    found = complete(folder)
+    if not found:
+        return "nothing was saved before"
+    step = max(found)
+    names = [str(version) for version in published(job) if step_of(version) == step]
+    return f"the last good checkpoint is that of step {step}: " + " = ".join([*names, str(found[step])])
+
+
+def _restore(store: CheckpointStore, version: Version, folder: Path) -> Path:
+    source = store.resolve(version.name, f"v{version.number}").checkout()
+    target, copy = folder / f"checkpoint-{step_of(version)}", folder / "restored.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copytree(source, copy, copy_function=shutil.copyfile)
+            copy.rename(target)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(
+            f"{target}: {version} cannot be copied there ({error.strerror or error}); free some space and run the same "
+            "command again"
+        ) from error
+    return target
