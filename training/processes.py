@@ -6,6 +6,7 @@ run the same code. The first alone publishes, evaluates, writes to the workspace
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -41,6 +42,7 @@ def join(device: str = "auto") -> None:
 
     if distributed.is_initialized():
         return
+    atexit.register(distributed.destroy_process_group)  # gloo's threads abort a process that ends without
     if on_cpu(device):
         distributed.init_process_group("gloo", timeout=PATIENCE)
         return

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from training.processes import WORLD, is_first, join, meet, on_cpu, shared
@@ -191,6 +191,20 @@ class Scaled(Trainer):
             super()._save(output_dir)
         finally:
             self.model = spread
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        model = model or self.model
+        if isinstance(model, PreTrainedModel):
+            # By the Trainer itself, weights are looked for under the names that they have in memory, and where a
+            # file has others, as Llava's has, nothing is read but a warning given.
+            stored = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, local_files_only=True)
+            model.load_state_dict(stored.state_dict())
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        assert self.state.best_model_checkpoint is not None
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
