@@ -17,17 +17,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
 from harness import ConfigError, DataError, DataSource, Generation, Request, Sample, Session, read_yaml
 from training.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
+from training.arr_coc_steps import learning_rate, plan_step
 from training.collate import Collator
 from training.job import Job
 from training.lessons import Draws, read_pictures
 from training.resuming import newest_complete
-from training.stages.arr_coc import (
-    ArrCocStage,
-    learning_rate,
-    make_trainer,
-    plan_step,
-    run,
-)
+from training.stages.arr_coc import ArrCocStage, make_trainer, run
 from training.tokenizer import word_tokenizer
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 180, 30), "white": (240, 240, 240)}

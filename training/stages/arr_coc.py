@@ -10,28 +10,23 @@ choice is soft, all levels of a region that may still count are in the sequence,
 router where detail is worth its tokens.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainingArguments, set_seed
 
-from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor, Gating
+from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
 from arr_coc_model.presets import PRESETS, Preset
 from harness import ConfigError, Session, file_sha256
-from training.alignment import Scene, Vocabulary, alignment_loss, read_scenes
+from training.alignment import Scene, Vocabulary, read_scenes
+from training.arr_coc_trainer import ArrCocTrainer
 from training.collate import Collator
 from training.job import Job
 from training.lessons import LearningSettings, Picture
 from training.loop import fit, trainer_arguments
+from training.models import find_start, load
 from training.recipe import Result
 from training.scale import scaled
 from training.settings import Settings
@@ -42,7 +37,9 @@ class Budgets(Settings):
     """Visual tokens of a step, drawn log-uniformly."""
 
     low: int = Field(default=8, ge=1)
+    """At least."""
     high: int = Field(default=48, ge=1)
+    """At most."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Budgets":
@@ -52,42 +49,61 @@ class Budgets(Settings):
 
 
 class Router(Settings):
-    """How the router learns by soft gates.
-
-    Attributes:
-        start: share of all steps after which it begins; 1 leaves it untaught.
-        every: one step in so many is soft.
-        pictures: pictures of a soft step, whose sequences are long.
-        hot, cold: temperature of the gates at the start and at the end.
-        hard: share of all steps after which soft steps go straight through: forward hard, backward soft.
-        floor: regions whose gate is smaller are left out of the sequence.
-        budgets: as of all steps.
-    """
+    """How the router learns by soft gates."""
 
     start: float = Field(default=0.5, ge=0, le=1)
+    """Share of all steps after which it begins; 1 leaves it untaught."""
     every: int = Field(default=4, ge=1)
+    """One step in so many is soft."""
     pictures: int = Field(default=8, ge=1)
+    """Pictures of a soft step, whose sequences are long."""
     hot: float = Field(default=1.0, gt=0)
+    """Temperature of the gates at the start; it falls geometrically."""
     cold: float = Field(default=0.2, gt=0)
+    """Temperature of the gates at the end."""
     hard: float = Field(default=0.75, ge=0, le=1)
+    """Share of all steps after which soft steps go straight through: forward hard, backward soft."""
     floor: float = Field(default=0.02, ge=0, lt=1)
+    """Regions whose gate is smaller are left out of the sequence."""
     budgets: Budgets = Budgets(low=16, high=40)
+    """As of all steps."""
+
+
+class Distillation(Settings):
+    """The model's pass with all visual tokens teaches it what to say with few.
+
+    Worth it where the budgets go up to all tokens, or what it starts from has read them: else the teacher has never
+    learnt to read what it sees.
+    """
+
+    weight: float = Field(default=1.0, gt=0)
+    """Of its loss beside the answers'."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of both distributions over words."""
+    every: int = Field(default=1, ge=1)
+    """One step in so many has it; a pass with all tokens is long."""
+
+
+class Gains(Settings):
+    """Predicted gains are held against what single splits prove to be worth to the answer, once the router learns."""
+
+    weight: float = Field(default=0.1, gt=0)
+    """Of its loss beside the answers'."""
+    every: int = Field(default=4, ge=1)
+    """One step in so many has it; it costs a pass of three times the questions, without gradients."""
 
 
 class Alignment(Settings):
-    """Supervision of patches by object names, attributes and boxes; results that used it say so.
-
-    Attributes:
-        benchmark: whose training pictures have scene graphs; a sample's group is the picture's id there.
-        scenes: the scene graph file, in the folder of that benchmark's data.
-        weight: of its loss beside the answers'.
-        first: steps at the beginning that only align.
-    """
+    """Supervision of patches by object names, attributes and boxes; results that used it say so."""
 
     benchmark: str
+    """Whose training pictures have scene graphs; a sample's group is the picture's id there."""
     scenes: Path
+    """The scene graph file, in the folder of that benchmark's data."""
     weight: float = Field(default=1.0, gt=0)
+    """Of its loss beside the answers'."""
     first: int = Field(default=0, ge=0)
+    """Steps at the beginning that only align."""
 
     def file(self, session: Session, split: str) -> Path:
         """Where the scene graphs lie."""
@@ -102,8 +118,10 @@ class ArrCocStage(LearningSettings):
 
     stage: Literal["arr_coc"] = "arr_coc"
     name: str = Field(default="arr-coc", min_length=1)
+    start: str | None = None
+    """The ARR-COC that goes on learning: `NAME:ref` of the registry or a folder (./dir); null makes a new one."""
     preset: str = "micro"
-    """The architecture."""
+    """The architecture of a new one."""
     model: dict[str, Any] = Field(default={})
     """Settings of ArrCocConfig on top of the preset."""
     batch: int = Field(default=32, ge=1)
@@ -117,19 +135,35 @@ class ArrCocStage(LearningSettings):
     image_drop: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that go without their picture, so that the model without pictures is a fair floor."""
     budgets: Budgets = Budgets()
+    """Visual tokens of a step."""
     router: Router = Router()
+    """How the router learns."""
+    distill: Distillation | None = None
+    """Teaching by its own pass with all tokens."""
+    gains: Gains | None = None
+    """Regression of gains onto measured drops of the loss."""
     alignment: Alignment | None = None
     """Supervision of patches by words and boxes."""
     rare: int = Field(default=2, ge=1)
-    """Words that occur fewer times are unknown."""
+    """Words that occur fewer times are unknown to a new one."""
     instruction: int = Field(default=100, ge=1)
-    """Lines that so many prompts have are one token each."""
+    """Lines that so many prompts have are one token each of a new one's."""
 
     @model_validator(mode="after")
     def _possible(self) -> "ArrCocStage":
         if self.preset not in PRESETS:
             raise ValueError(f"no preset {self.preset!r}: there are {', '.join(PRESETS)}")
+        made = {"preset", "model", "rare", "instruction"} & self.model_fields_set
+        if self.start is not None and made:
+            raise ValueError(f"start: what goes on learning is as it is; leave out {', '.join(sorted(made))}")
         return self
+
+    def parents(self, session: Session) -> dict[str, str]:
+        """What it starts from."""
+        if self.start is None:
+            return super().parents(session)
+        start = find_start(self.start, session)
+        return {**super().parents(session), start.name: start.digest}
 
     def data_digests(self, session: Session) -> dict[str, str]:
         """What is learnt from: benchmark -> digest of its samples."""
@@ -137,94 +171,6 @@ class ArrCocStage(LearningSettings):
         if self.alignment is not None:
             digests[str(self.alignment.scenes)] = file_sha256(self.alignment.file(session, self.split))
         return digests
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How one step is made. `budget` is None where it only aligns patches with words."""
-
-    pictures: int
-    budget: int | None
-    gating: Gating | None
-
-
-def plan_step(settings: ArrCocStage, step: int) -> Step:
-    """The step's budget and gates: a function of seed and step alone, so that resuming changes nothing."""
-    if settings.alignment is not None and step < settings.alignment.first:
-        return Step(settings.batch, None, None)
-    random = np.random.default_rng((settings.seed, step))
-    router, done = settings.router, step / settings.steps
-    soft = done >= router.start and step % router.every == 0
-    budgets = router.budgets if soft else settings.budgets
-    budget = round(math.exp(random.uniform(math.log(budgets.low), math.log(budgets.high))))
-    if not soft:
-        return Step(settings.batch, budget, None)
-    share = (done - router.start) / (1 - router.start)
-    temperature = router.hot * (router.cold / router.hot) ** share
-    gating = Gating(temperature=temperature, hard=done >= router.hard, floor=router.floor)
-    return Step(min(router.pictures, settings.batch), budget, gating)
-
-
-def learning_rate(settings: ArrCocStage, step: int) -> float:
-    """The rate as a share of the highest: a warm-up and a cosine down to a twentieth, in each of the two phases.
-
-    The language model joins when alignment is done, and needs its high rates then.
-    """
-    first = 0 if settings.alignment is None else min(settings.alignment.first, settings.steps)
-    begin, end = (0, first) if step < first else (first, settings.steps)
-    done = (step - begin) / max(1, end - begin)
-    return min(1.0, (step - begin + 1) / max(1, settings.warmup)) * (0.05 + 0.475 * (1 + math.cos(math.pi * done)))
-
-
-class ArrCocTrainer(Trainer):
-    """The Hugging Face Trainer with steps as `plan_step` has them."""
-
-    def __init__(
-        self,
-        settings: ArrCocStage,
-        vocabulary: Vocabulary,
-        model: ArrCocForConditionalGeneration,
-        processor: ArrCocProcessor,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model=model, processing_class=processor, **kwargs)
-        self.taught = model
-        self.processor = processor
-        self.settings = settings
-        self.vocabulary = vocabulary
-        self.model_accepts_loss_kwargs = False
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
-        """The schedule of `learning_rate`."""
-        if self.lr_scheduler is None:
-            assert self.optimizer is not None
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, partial(learning_rate, self.settings))
-        return self.lr_scheduler
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Tensor | Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """The answers' loss, and that of the alignment by its weight."""
-        step = plan_step(self.settings, self.state.global_step)
-        rows = step.pictures * self.settings.prompts
-        target, described = (inputs.pop(name)[: step.pictures] for name in ("target", "described"))
-        batch = {name: value[: step.pictures if name == "pixel_values" else rows] for name, value in inputs.items()}
-        alignment = self.settings.alignment
-        words = None if alignment is None else self.vocabulary.ids.to(target.device)
-        if step.budget is None:
-            output = model(pixel_values=batch["pixel_values"], find_words=words)
-            loss = target.new_zeros(())
-        else:
-            output = model(**batch, token_budget=step.budget, gating=step.gating, find_words=words)
-            loss = output.loss
-        if alignment is not None:
-            excluding = self.vocabulary.excluding.to(target.device)
-            loss = loss + alignment.weight * alignment_loss(output.likeness, target, excluding, described)
-        return (loss, output) if return_outputs else loss
 
 
 def run(job: Job) -> Result:
@@ -241,7 +187,8 @@ def run(job: Job) -> Result:
         scenes = {(alignment.benchmark, picture): scene for picture, scene in found.items()}
     pictures = settings.pictures(job.session, scenes)
     set_seed(settings.seed)
-    trainer = make_trainer(settings, pictures, job.folder / "trainer")
+    start = None if settings.start is None else load(find_start(settings.start, job.session))
+    trainer = make_trainer(settings, pictures, job.folder / "trainer", start)
     return fit(trainer, trainer.processor, job, finish)
 
 
@@ -253,8 +200,43 @@ def finish(trainer: Trainer, folder: Path) -> None:
     trainer.processor.save_pretrained(folder)
 
 
-def make_trainer(settings: ArrCocStage, pictures: Sequence[Picture], folder: Path) -> ArrCocTrainer:
-    """Tokenizer, processor, model and data, put together."""
+def make_trainer(
+    settings: ArrCocStage, pictures: Sequence[Picture], folder: Path, start: tuple[Any, Any] | None = None
+) -> ArrCocTrainer:
+    """Tokenizer, processor, model and data, put together.
+
+    Args:
+        folder: for its checkpoints.
+        start: model and processor that go on learning.
+
+    Raises:
+        ConfigError: what goes on is no ARR-COC, or the settings of the model or its budgets cannot be.
+    """
+    model, processor = start or _new(settings, pictures)
+    if not isinstance(model, ArrCocForConditionalGeneration):
+        raise ConfigError(f"start: {settings.start} is a {type(model).__name__}, not ARR-COC")
+    config, tokenizer = model.config, processor.tokenizer
+    try:
+        for budgets in (settings.budgets, settings.router.budgets):
+            config.check_budget(budgets.low)
+            config.check_budget(budgets.high)
+    except ValueError as error:
+        raise ConfigError(f"budgets: {error}") from error
+    vocabulary = Vocabulary([picture.scene for picture in pictures if picture.scene is not None], tokenizer)
+    # train_sampling_strategy: what is drawn at which place is the draws' own to say.
+    args = {**trainer_arguments(settings, folder), "adam_beta2": 0.98, "train_sampling_strategy": "sequential"}
+    return scaled(ArrCocTrainer, settings.scale)(
+        settings,
+        vocabulary,
+        model,
+        processor,
+        args=TrainingArguments(**args),
+        train_dataset=settings.draws(pictures),
+        data_collator=Collator(processor, vocabulary, config.regions.grid),
+    )
+
+
+def _new(settings: ArrCocStage, pictures: Sequence[Picture]) -> tuple[ArrCocForConditionalGeneration, ArrCocProcessor]:
     lessons = [lesson for picture in pictures for lesson in picture.lessons]
     tokenizer = word_tokenizer(
         (lesson.prompt for lesson in lessons),
@@ -266,20 +248,6 @@ def make_trainer(settings: ArrCocStage, pictures: Sequence[Picture], folder: Pat
     processor = preset.processor(tokenizer)
     try:
         config = preset.configuration(processor, **settings.model)
-        for budgets in (settings.budgets, settings.router.budgets):
-            config.check_budget(budgets.low)
-            config.check_budget(budgets.high)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error
-    vocabulary = Vocabulary([picture.scene for picture in pictures if picture.scene is not None], tokenizer)
-    # train_sampling_strategy: what is drawn at which place is the draws' own to say.
-    args = {**trainer_arguments(settings, folder), "adam_beta2": 0.98, "train_sampling_strategy": "sequential"}
-    return scaled(ArrCocTrainer, settings.scale)(
-        settings,
-        vocabulary,
-        ArrCocForConditionalGeneration(config),
-        processor,
-        args=TrainingArguments(**args),
-        train_dataset=settings.draws(pictures),
-        data_collator=Collator(processor, vocabulary, config.regions.grid),
-    )
+    return ArrCocForConditionalGeneration(config), processor
