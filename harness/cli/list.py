@@ -113,7 +113,7 @@ def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
             for row in rows
         ]  # fmt: skip
         columns = ("training", "makes", "stage", "steps", "loss", "state", "begun (UTC)")
-        table(columns, cells, numbers=("steps", "loss"))
+        table(columns, cells, numbers=("steps", "loss", "begun (UTC)"))
     else:
         cells = [
             (f"{row['name']}:{row['version']}", row["type"], ", ".join(row["aliases"]),

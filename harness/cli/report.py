@@ -1,4 +1,4 @@
-"""Write a report of stored runs: an HTML page, Markdown or JSON."""
+"""Write a report of stored runs or trainings: an HTML page, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from harness.cli.output import config_option, say
 from harness.cli.progress import EVERY, Terminal
-from harness.errors import StoreError
+from harness.errors import StoreError, UnknownName
 from harness.pairing import runs_meant
 from harness.plan import Task
 from harness.report.browser import make_browser
@@ -23,6 +23,7 @@ from harness.report.page import render_page
 from harness.report.text import count, plural
 from harness.session import Session, open_session
 from harness.store import COMPLETE, Run
+from harness.trainings import Training
 
 FORMATS = {"html": ("html", "htm"), "md": ("md", "markdown"), "json": ("json",)}
 DEFAULT = Path("report.html")
@@ -33,7 +34,9 @@ OWN = 150_000
 
 
 @click.command("report")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.argument("names", nargs=-1, metavar="RUN…")
+@click.option("--training", "trained", multiple=True, metavar="ID",
+              help="A training, by its id or the id's beginning; several are laid over each other.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="The file to write; `-` is stdout.  [default: report.html, and stdout for md and json]")  # fmt: skip
 @click.option(
@@ -46,21 +49,35 @@ OWN = 150_000
               help="The page's size, about; thumbnails and traces are made smaller and fewer to fit.")  # fmt: skip
 @config_option
 def command(
-    runs: tuple[str, ...], out: Path | None, kind: str | None, protocol: str | None, data: Path | None,
-    pictures: bool, megabytes: float, config: Path | None,
+    names: tuple[str, ...], trained: tuple[str, ...], out: Path | None, kind: str | None, protocol: str | None,
+    data: Path | None, pictures: bool, megabytes: float, config: Path | None,
 ) -> None:  # fmt: skip
     """Write a report of one or more stored runs: one HTML page that needs no network, Markdown, or JSON.
 
     RUN is a run's id or its beginning, as `harness list runs` shows it, or a model, whose newest complete run of each
-    benchmark is meant. Runs on the same data are put side by side.
+    benchmark is meant. Runs on the same data are put side by side. Where a training of this workspace made a run's
+    checkpoint, its curves are shown; a training's id in the place of a run shows that training alone.
     """
+    if not names and not trained:
+        raise click.UsageError(
+            "name a run, a model or a training; `harness list runs` and `harness list trainings` show them"
+        )
     kind = kind or _kind(out)
     with open_session(config=config) as session:
-        chosen = [_scored(session, run, protocol) for name in runs for run in _newest(session, name)]
+        trainings: list[Training] = []
+        runs: list[Run] = []
+        for name in names:
+            found = _meant(session, name)
+            if isinstance(found, Training):
+                trainings.append(found)
+            else:
+                runs += [_scored(session, run, protocol) for run in found]
+        trainings += [session.trainings.get(name) for name in trained]
         reporter = Reporter(
-            session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source, say
+            session.store, session.comparer, session.verdicts, session.trainings, session.benchmark,
+            session.settings.source, say,
         )  # fmt: skip
-        report = reporter.report(chosen, protocol)
+        report = reporter.report(runs, protocol, trainings)
         if kind == "json":
             content = msgspec.json.format(msgspec.json.encode(report_document(report)), indent=2).decode() + "\n"
         elif kind == "md":
@@ -72,13 +89,30 @@ def command(
         sys.stdout.write(content)
         return
     _write(target, content)
-    say(f"{target}: {plural(len(report.runs), 'run')}, {len(content.encode()) / 1e6:.1f} MB")
+    what = [plural(len(report.runs), "run")] if report.runs else []
+    what += [plural(len(report.courses), "training")] if report.courses else []
+    say(f"{target}: {', '.join(what)}, {len(content.encode()) / 1e6:.1f} MB")
 
 
 def _kind(out: Path | None) -> str:
     """The format that the file's name says."""
     ending = "" if out is None else out.suffix.lstrip(".").lower()
     return next((kind for kind, endings in FORMATS.items() if ending in endings), "html")
+
+
+def _meant(session: Session, name: str) -> list[Run] | Training:
+    """The runs that are meant, or the training where no run is.
+
+    Raises:
+        UnknownName: neither is there.
+    """
+    try:
+        return _newest(session, name)
+    except UnknownName:
+        found = [training for training in session.trainings.all() if training.id.startswith(name)]
+        if len(found) != 1:
+            raise
+        return found[0]
 
 
 def _newest(session: Session, name: str) -> list[Run]:
@@ -102,7 +136,7 @@ def _page(reporter: Reporter, report: Report, data: Path | None, pictures: bool,
     def open_task(board: Board) -> Task:
         return reporter.task(board, data)
 
-    room = max(0, size - OWN) // len(report.boards)
+    room = max(0, size - OWN) // max(1, len(report.boards))
     made = []
     for board in report.boards:
         browser = make_browser(reporter.store, board, open_task if pictures else None, room, advance=_count_pictures())

@@ -64,8 +64,8 @@ def command(port: int, host: str, opened: bool, config: Path | None) -> None:
 
 def _workspace(session: Session) -> Workspace:
     reporter = Reporter(
-        session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source,
-        lambda text: None,
+        session.store, session.comparer, session.verdicts, session.trainings, session.benchmark,
+        session.settings.source, lambda text: None,
     )  # fmt: skip
     return Workspace(session.database, reporter, lambda: session.checkpoints)
 

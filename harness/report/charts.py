@@ -12,8 +12,9 @@ import numpy as np
 from harness.compare import COVERAGE
 from harness.difference import Difference
 from harness.report.content import Board
+from harness.report.courses import Panel
 from harness.report.maps import SHARE, MeanMap
-from harness.report.text import number, plural
+from harness.report.text import number, plural, quantity
 
 RAMP = ((26, 12, 64), (92, 22, 110), (160, 42, 99), (219, 80, 66), (249, 145, 34), (250, 212, 80), (252, 253, 191))
 """From the least to the greatest value of a map: the overlays' colours."""
@@ -21,6 +22,9 @@ SHADES = 64
 """Colours of a drawn map: more are not told apart, and each takes bytes."""
 NOISE = 1e-9
 """A map whose values differ by no more than this part of them is the same everywhere, but for rounding."""
+DECADES = 100.0
+"""A curve whose values, all above zero, differ by more than this factor is drawn on a logarithmic axis."""
+TICKS = 5
 HEAT_WIDTH = 256.0
 HEAT_HEIGHTS = (16.0, 384.0)
 """A drawn map is as high as its grid is, within these bounds: a single row of many patches is still seen."""
@@ -50,7 +54,11 @@ class Scale:
         if self.logarithmic:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-            return [value for value in values if self.low <= value <= self.high]
+            within = [value for value in values if self.low <= value <= self.high]
+            if len(within) <= 2 * about:
+                return within
+            tens = [10.0**power for power in powers if self.low <= 10.0**power <= self.high]
+            return tens[:: math.ceil(len(tens) / about)]
         step = _round_step((self.high - self.low) / about)
         first = math.ceil(self.low / step - 1e-9)
         return [place * step for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
@@ -127,6 +135,37 @@ def spending(values: Iterable[float], start: float, length: float) -> Scale:
     if low > 0 and high / low > 8:
         return Scale(low / 1.3, high * 1.3, start, length, logarithmic=True)
     return Scale(0.0, high * 1.12 or 1.0, start, length)
+
+
+def course_scales(panel: Panel, left: float, width: float, bottom: float, height: float) -> tuple[Scale, Scale]:
+    """The axes of a training's curves: its steps, and the values, logarithmic where they differ by decades."""
+    steps, values = panel.steps, panel.values
+    across = Scale(min(0, *steps), max(steps), left, width)
+    low, high = min(values), max(values)
+    if low > 0 and high / low > DECADES:
+        return across, Scale(low / 1.3, high * 1.3, bottom, -height, logarithmic=True)
+    return across, around(values, bottom, -height)
+
+
+def polyline(panel: Panel, points: Iterable[tuple[int, float]], across: Scale, up: Scale) -> str:
+    """A curve's points as an SVG path has them."""
+    factor = panel.unit[0]
+    return " ".join(f"{across(step):g},{up(value * factor):g}" for step, value in points)
+
+
+def course_said(panel: Panel) -> str:
+    """The curves in words, for those who do not see the drawing."""
+    factor, unit = panel.unit
+    parts = []
+    for course, curve in panel.lines:
+        first, last, least, most = (
+            f"{quantity(value * factor)} at step {step:,}"
+            for step, value in (curve.points[0], curve.points[-1], curve.least, curve.greatest)
+        )
+        said = f"{course.letter} from {first} to {last}, least {least}, greatest {most}"
+        best = panel.best(course)
+        parts.append(said if best is None else f"{said}; the best checkpoint is that of step {best.step:,}")
+    return f"{panel.name}{f' in {unit}' if unit else ''} by step: {'; '.join(parts)}"
 
 
 def scale_of(board: Board, name: str, start: float, length: float, *, parts: bool = False) -> Scale:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.report.content import Board, Duel, Report, ScoredRun
+from harness.report.courses import Course, panels
 from harness.report.markdown import escape, table
-from harness.report.summary import covered, headline, judged, state, title, warnings
-from harness.report.text import DASH, count, interval, number, p_value, signed, span
+from harness.report.summary import course_headline, covered, headline, judged, state, title, told, warnings
+from harness.report.text import DASH, count, interval, number, p_value, quantity, signed, span
 from harness.report.verdict import markdown
 from harness.types import Json
 
@@ -18,6 +19,8 @@ def render_markdown(report: Report) -> str:
     parts += [markdown(verdict).strip() for verdict in report.verdicts]
     for board in report.boards:
         parts += _board(board)
+    if report.courses:
+        parts += _training(report.courses)
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,3 +99,40 @@ def _breakdowns(board: Board) -> list[str]:
     rows.sort(key=lambda row: row[:2])
     columns = ("breakdown", "kind", "run", ">value", ">95% interval", ">n", ">clusters")
     return [f"### {escape(board.main)} by kind of sample", table(columns, rows)] if rows else []
+
+
+def _training(courses: Sequence[Course]) -> list[str]:
+    """How checkpoints were trained: the ends and extremes of each curve."""
+    rows = [
+        (course.letter, escape(course.training.version or course.training.name), escape(course.training.stage),
+         course.training.status, f"{count(course.training.step)} of {count(course.training.steps)}", _best(course),
+         ", ".join(escape(name) for name, _ in course.ancestors()) or DASH, f"`{course.training.id[:12]}`")
+        for course in courses
+    ]  # fmt: skip
+    parts = [
+        "## Training",
+        escape(course_headline(courses)),
+        table(("", "made", "stage", "state", ">steps", "best", "started from", "training"), rows),
+    ]
+    remarks = [f"- {course.letter}: {escape(remark)}" for course in courses for remark in told(course)]
+    if remarks:
+        parts.append("\n".join(remarks))
+    curves = [
+        (escape(panel.name), course.letter, *(_point(point) for point in (curve.points[0], curve.points[-1])),
+         *(_point(point) for point in (curve.least, curve.greatest)), count(curve.logged))
+        for found in panels(courses).values()
+        for panel in found
+        for course, curve in panel.lines
+    ]  # fmt: skip
+    if curves:
+        parts.append(table(("curve", "training", ">first", ">last", ">least", ">greatest", ">points"), curves))
+    return parts
+
+
+def _best(course: Course) -> str:
+    best = course.best
+    return DASH if best is None else f"{escape(best.score)} {quantity(best.value)} at {count(best.step)}"
+
+
+def _point(point: tuple[int, float]) -> str:
+    return f"{quantity(point[1])} at {count(point[0])}"

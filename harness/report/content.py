@@ -11,6 +11,7 @@ import msgspec
 from harness.compare import Comparison
 from harness.protocols import MetricInfo
 from harness.report.calibration import Calibration, calibrations
+from harness.report.courses import Course
 from harness.report.document import run_document
 from harness.report.maps import MeanMap, mean_maps
 from harness.store import Run, RunStore
@@ -107,10 +108,12 @@ class Report:
 
     Attributes:
         verdicts: the newest of each policy that judged runs of this report, and no others.
+        courses: the trainings that made the runs' checkpoints, and those that were asked for.
     """
 
     boards: tuple[Board, ...]
     verdicts: tuple[Verdict, ...] = ()
+    courses: tuple[Course, ...] = ()
 
     @property
     def runs(self) -> tuple[ScoredRun, ...]:
@@ -157,6 +160,7 @@ def report_document(report: Report) -> dict[str, Json]:
             item.run.id: msgspec.to_builtins(board.maps[item.letter]) for board in report.boards for item in board.runs
         },
         "verdicts": [verdict.document() for verdict in report.verdicts],
+        "trainings": [course.document() for course in report.courses],
     }
 
 

@@ -11,8 +11,10 @@ from typing import Protocol
 from harness.compare import Comparer, Comparison, corrected
 from harness.errors import HarnessError
 from harness.plan import Task
-from harness.report.content import Board, Duel, Infos, Report, boards
+from harness.report.content import Board, Duel, Infos, Report, ScoredRun, boards, letter
+from harness.report.courses import Course
 from harness.store import Run, RunStore
+from harness.trainings import Training, TrainingStore
 from harness.types import DataSource
 from harness.verdict import Verdict
 from harness.verdicts import VerdictStore
@@ -37,15 +39,17 @@ class Reporter:
     store: RunStore
     comparer: Comparer
     verdicts: VerdictStore
+    trainings: TrainingStore
     benchmark: Benchmarks
     source: Callable[[str], DataSource | None]
     remark: Callable[[str], None]
 
-    def report(self, runs: Sequence[Run], protocol: str | None = None) -> Report:
-        """The runs side by side, each compared with the first on the same data.
+    def report(self, runs: Sequence[Run], protocol: str | None = None, trainings: Sequence[Training] = ()) -> Report:
+        """The runs side by side, each compared with the first on the same data; and how their checkpoints were trained.
 
         Args:
             protocol: the scoring rules, where the runs were scored by several.
+            trainings: other trainings to be shown.
         """
         infos = {name: self._infos(name) for name in {run.benchmark for run in runs}}
         made = boards(self.store, runs, protocol, infos)
@@ -54,7 +58,8 @@ class Reporter:
         duels = [replace(duel, comparison=duel.comparison and next(tested)) for duel in duels]
         remaining = iter(duels)
         made = tuple(replace(board, duels=tuple(next(remaining) for _ in board.runs[1:])) for board in made)
-        return Report(made, self._verdicts({run.id for run in runs}))
+        courses = self._courses([item for board in made for item in board.runs], trainings)
+        return Report(made, self._verdicts({run.id for run in runs}), courses)
 
     def task(self, board: Board, data: Path | None = None) -> Task:
         """The benchmark with the data that the board's runs were made of.
@@ -93,6 +98,21 @@ class Reporter:
         except HarnessError as error:
             reason = str(error)
         return Duel(first.letter, second.letter, comparison, reason)
+
+    def _courses(self, items: Sequence[ScoredRun], others: Sequence[Training]) -> tuple[Course, ...]:
+        """One for each training: those that published a run's checkpoint, then the others."""
+        found: dict[str, tuple[Training, dict[str, int | None]]] = {}
+        for item in sorted(items, key=lambda item: (item.letter[1:], item.letter)):
+            made = self.trainings.of_digest(item.run.digest) if item.run.digest else None
+            if made is not None:
+                found.setdefault(made[0].id, (made[0], {}))[1][item.letter] = made[1]
+        spare = iter([letter(number) for number in range(len(items), len(items) + len(others))])
+        for training in others:
+            found.setdefault(training.id, (training, {}))
+        return tuple(
+            Course.of(self.trainings, training, next(iter(runs), None) or next(spare), runs)
+            for training, runs in found.values()
+        )
 
     def _verdicts(self, runs: set[str]) -> tuple[Verdict, ...]:
         newest: Mapping[str, Verdict] = {}

@@ -17,6 +17,7 @@ from harness.report import charts, summary, text, verdict
 from harness.report.browser import Browser
 from harness.report.calibration import BINS
 from harness.report.content import Board, Report
+from harness.report.courses import differing, panels
 from harness.types import Json
 
 STYLE = "report.css"
@@ -97,6 +98,7 @@ def environment() -> Environment:
         text.count,
         text.percent,
         text.p_value,
+        text.quantity,
         charts.tick,
         charts.digits,
     ):
@@ -105,8 +107,9 @@ def environment() -> Environment:
     found.filters["series"] = lambda letter: ord(letter[0]) % 8
     for helper in (
         text.plural, charts.scale_of, charts.around, charts.spending, charts.forests, charts.said,
+        charts.course_scales, charts.polyline, charts.course_said, panels, differing, summary.course_headline,
         charts.heat, charts.about, charts.extremes, verdict.bounds, verdict.named, summary.title, summary.headline,
-        summary.judged, summary.warnings, summary.state, summary.covered, breakdowns,
+        summary.judged, summary.warnings, summary.told, summary.state, summary.covered, breakdowns,
     ):  # fmt: skip
         found.globals[helper.__name__] = helper
     found.globals.update(FEW=FEW, MANY=MANY, QUANTITIES=QUANTITIES, BINS=BINS)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.difference import Difference
 from harness.report.content import Board, Duel, Report, ScoredRun
+from harness.report.courses import Course
 from harness.report.text import count, interval, number, p_value, percent, plural, signed, span
 from harness.stats import CONFIDENCE
 from harness.store import COMPLETE
+from harness.trainings import FAILED, INTERRUPTED, RUNNING
 from harness.types import Json
 
 PICTURES = {"none": "was shown no pictures", "shuffled": "was shown other samples' pictures"}
@@ -16,6 +18,10 @@ PICTURES = {"none": "was shown no pictures", "shuffled": "was shown other sample
 
 def title(report: Report) -> str:
     """What the report is about."""
+    if not report.runs:
+        trained = list(dict.fromkeys(course.training.name for course in report.courses))
+        many = plural(len(report.courses), "training")
+        return f"Training of {trained[0]}" if len(report.courses) == 1 else f"{many} of {', '.join(trained)}"
     benchmarks = list(dict.fromkeys(board.benchmark for board in report.boards))
     models = {(item.run.model, item.run.version, item.run.digest): None for item in report.runs}
     refs = [model for model, _, _ in models]
@@ -93,6 +99,42 @@ def state(item: ScoredRun) -> str:
 def covered(item: ScoredRun) -> str:
     """How many of its samples a run has answered."""
     return f"{percent(item.document['coverage'])} of {count(item.document['n'])}"
+
+
+def course_headline(courses: Sequence[Course]) -> str:
+    """What is to be said first of trainings: where each was best, or how far its loss fell."""
+    scores = {course.best.score for course in courses if course.best is not None}
+    if len(courses) > 1 and len(scores) != 1:
+        return f"{plural(len(courses), 'training')} side by side."
+    found = [(course, course.best) for course in courses if course.best is not None]
+    if len(courses) > 1:
+        figures = [f"{course.letter}'s {number(best.value)} at step {count(best.step)}" for course, best in found]
+        return f"The best {next(iter(scores))} of each: {', '.join(figures)}."
+    if found:
+        best = found[0][1]
+        return f"{best.score} was best at step {count(best.step)}: {number(best.value)}."
+    loss = courses[0].curves.get("loss")
+    if loss is None or not loss.points:
+        return "No loss was logged."
+    (_, begin), (last, end) = loss.points[0], loss.points[-1]
+    return f"The loss went from {number(begin, end)} to {number(end, begin)} in {plural(last, 'step')}."
+
+
+def told(course: Course) -> list[str]:
+    """What a reader of a training's curves must know."""
+    training, found = course.training, []
+    if training.status == RUNNING:
+        heard = "" if training.heard is None else f"; last heard of at {training.heard[:16].replace('T', ' ')} UTC"
+        found.append(f"goes on as this page is written, or its machine is gone{heard}")
+    if training.status in (FAILED, INTERRUPTED):
+        found.append(f"{training.status} after step {count(training.step)}: {training.reason or 'nothing says why'}")
+    for name, curve in course.curves.items():
+        if curve.odd:
+            found.append(f"{name} was no finite number at {plural(curve.odd, 'point')} from step {curve.odd_from} on")
+    for letter, step in course.runs.items():
+        if step is not None:
+            found.append(f"the checkpoint of {letter} is that of step {count(step)}, not the last")
+    return found
 
 
 def _measured(score: Mapping[str, Json]) -> str:

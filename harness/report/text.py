@@ -44,6 +44,17 @@ def number(value: float | None, beside: float = 0.0) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
+def quantity(value: float) -> str:
+    """A number of any size, such as a learning rate or bytes, to four digits: `3e-5`, `0.0123`, `1,234`, `1.2e+9`."""
+    size = abs(value)
+    if size and (size < 0.001 or size >= 1e7):
+        digits, _, power = f"{value:.3e}".partition("e")
+        shown = f"{digits.rstrip('0').rstrip('.')}e{int(power):+d}".replace("e+", "e")
+    else:
+        shown = f"{value:,.0f}" if size >= 1000 else f"{value:.4g}"
+    return shown.replace("-", "−")
+
+
 def signed(value: float | None, beside: float = 0.0) -> str:
     """A difference, with its sign."""
     shown = number(value, beside)

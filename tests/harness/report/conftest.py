@@ -71,7 +71,9 @@ class Workspace:
     def board(self, *runs: Run) -> Board:
         """What a report says of runs on the same data."""
         parts = self.session
-        reporter = Reporter(parts.store, parts.comparer, parts.verdicts, parts.benchmark, parts.settings.source, print)
+        reporter = Reporter(
+            parts.store, parts.comparer, parts.verdicts, parts.trainings, parts.benchmark, parts.settings.source, print
+        )  # fmt: skip
         (board,) = reporter.report(runs).boards
         return board
 

@@ -18,7 +18,7 @@ from PIL import Image
 from harness.report.browser import make_browser
 from harness.report.content import Report
 from harness.report.page import render_page
-from harness.types import Failure, Output, Sample, Trace, Usage
+from harness.types import Failure, Output, Sample, Trace, Usage, Version
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install 'vlm-harness[dev]'")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -480,3 +480,35 @@ def test_ten_thousand_samples_stay_small_and_quick(
     assert page.errors() == []
     with capsys.disabled():
         print(f"\n10,000 samples: {size / 1e6:.1f} MB, interactive after {ready:.0f} ms, searched in {searched:.2f} s")
+
+
+class Figures(Page):
+    """A page without samples: no script has anything to make interactive."""
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        return super().until(lambda: self.js("return document.readyState === 'complete'"))
+
+
+def test_trainings_are_readable_in_both_themes_on_any_width_without_barriers(made: Any, chromium: Any) -> None:
+    store = made.session.trainings
+    for letter, parents in (("a", {}), ("b", {"base:v0": "1" * 32}), ("c", {})):
+        facts = {"best": {"score": "trivia.exact"}, "parents": parents, "settings": {"seed": letter}}
+        training = store.begin(letter * 64, name="net", stage="sft", steps=100, facts=facts)
+        for step in range(5, 101, 5):
+            values = {"loss": 10 / step, "grad_norm": 50 / step**3, "a_name_without_any_end" * 3: 1.0}
+            store.log(training, step, values | ({"eval_trivia.exact": step / 100} if step % 25 == 0 else {}))
+        if letter == "a":
+            store.complete(training, Version("base", 0, "1" * 32, "model", (), "2026-01-01", 1, {}, ()))
+    store.stop(training, "failed", "step 7: the loss is nan")
+    made.page("bb", "--training", "cc")
+    page = Figures(chromium, made.folder / "report.html")
+    page.js("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    assert page.js("return document.querySelectorAll('polyline.line').length") == 2 * 4 + 4
+    for scheme in ("light", "dark"):
+        for width in (1280, 360):
+            page.emulate(scheme, width)
+            assert page.too_wide() == []
+            if AXE is not None:
+                assert page.violations() == []
+    assert page.errors() == []
+    assert page.requests() <= {"file", "data"}

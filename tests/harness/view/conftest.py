@@ -54,8 +54,9 @@ class Made:
     def workspace(self) -> Workspace:
         session = self.session
         reporter = Reporter(
-            session.store, session.comparer, session.verdicts, session.benchmark, session.settings.source, print
-        )
+            session.store, session.comparer, session.verdicts, session.trainings, session.benchmark,
+            session.settings.source, print,
+        )  # fmt: skip
         return Workspace(session.database, reporter, lambda: session.checkpoints)
 
     def client(self, **options: Any) -> TestClient:
