@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 STAGES: Final = {
+    "align": "training.stages.align:AlignStage",
     "arr_coc": "training.stages.arr_coc:ArrCocStage",
     "majority": "training.stages.majority:MajorityStage",
     "pretrain": "training.stages.pretrain:PretrainStage",

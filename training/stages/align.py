@@ -1,0 +1,45 @@
+"""Alignment: preferences learnt directly (DPO), or rewards of sampled answers (GRPO); or a reward model for that."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from transformers import Trainer, set_seed
+
+from training.align_dpo import make_trainer as make_dpo
+from training.align_effect import Before, with_effect
+from training.align_grpo import make_trainer as make_grpo
+from training.align_reward import make_trainer as make_reward
+from training.align_settings import AlignStage
+from training.job import Job
+from training.loop import fit
+from training.models import finish
+from training.recipe import Result
+
+MAKERS: Mapping[str, Callable[[Job], tuple[Trainer, Any]]] = {"dpo": make_dpo, "rlhf": make_grpo, "reward": make_reward}
+
+
+def run(job: Job) -> Result:
+    """Aligns the model, or makes the reward model.
+
+    Raises:
+        CheckpointError, UnknownName, ConfigError, DataError: what it starts from or learns from is not there, or the
+            preferences are bad.
+    """
+    with warnings.catch_warnings():
+        # peft and trl ask transformers by the name that it had before.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return _aligned(job)
+
+
+def _aligned(job: Job) -> Result:
+    settings: AlignStage = job.settings
+    set_seed(settings.seed)
+    trainer, processor = MAKERS[settings.alignment_method](job)
+    before = job.folder / "before.json"
+    if settings.evaluate is not None:
+        trainer.add_callback(Before(trainer, processor, before))
+    result = fit(trainer, processor, job, lambda trained, folder: finish(trained, processor, folder))
+    return result if settings.evaluate is None else with_effect(result, job, before)
