@@ -19,6 +19,7 @@ from harness import ConfigError, DataError, DataSource, Generation, Request, Sam
 from training.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
 from training.arr_coc_steps import learning_rate, plan_step
 from training.collate import Collator
+from training.distilling import gain_loss, two_splits
 from training.job import Job
 from training.lessons import Draws, read_pictures
 from training.resuming import newest_complete
@@ -426,3 +427,204 @@ def test_the_shipped_config_is_read() -> None:
     for path in shipped:
         assert read_yaml(path, ArrCocStage).stage == "arr_coc"
     assert replace(plan_step(read_yaml(shipped[0], ArrCocStage), 0), budget=8).gating is None
+
+
+def stepped(tmp_path: Path, **change: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A trainer and a batch of two pictures, the first step under way."""
+    settings = ArrCocStage.model_validate({**SETTINGS.model_dump(exclude_unset=True), **change})
+    torch.manual_seed(0)
+    trainer = make_trainer(settings, read_pictures(SESSION, ["asked", "told"], split="train"), tmp_path)
+    assert trainer.train_dataset is not None
+    return trainer, trainer.data_collator([trainer.train_dataset[place] for place in range(2)])
+
+
+def parts(trainer: Any) -> dict[str, float]:
+    """The losses of the last step."""
+    return {name: float(value) for name, value in trainer._since_logged[-1][1].items()}
+
+
+def still(model: Any) -> Any:
+    """In training, but without what makes its passes differ: noise, and batch norms of the batch."""
+    for part in model.modules():
+        part.training = part is model
+    return model
+
+
+ROUTING_PARTS = [
+    "knowing.propositional.0.weight",
+    "knowing.perspectival.0.weight",
+    "knowing.participatory.weight",
+    "balancing.weigh.weight",
+    "attending.gain.0.weight",
+]
+SOFT = {"start": 0, "every": 1, "hard": 1, "floor": 0}
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["soft", "straight-through"])
+@pytest.mark.parametrize("option", ["none", "distill", "gains"])
+def test_every_part_of_the_router_learns(tmp_path: Path, option: str, hard: bool) -> None:
+    """From a soft step's answers, with and without each option."""
+    options = {} if option == "none" else {option: {"weight": 1.0, "every": 1}}
+    trainer, batch = stepped(tmp_path, router={**SOFT, "hard": 0 if hard else 1}, image_drop=0, **options)
+    trainer.compute_loss(trainer.taught, batch).backward()
+    assert parts(trainer).keys() == {"answer"} | ({option} - {"none"})
+    for name in ROUTING_PARTS:
+        gradient = trainer.taught.get_parameter(name).grad
+        assert gradient is not None, name
+        assert gradient.abs().max() > 0, name
+    tensions = trainer.taught.balancing.tension.weight.grad
+    assert (tensions.abs().amax(1) > 0).all(), "compress, exploit and focus"
+
+
+def test_distillation_is_the_divergence_from_the_pass_with_all_tokens(tmp_path: Path) -> None:
+    trainer, batch = stepped(
+        tmp_path, router={"start": 1}, distill={"weight": 3, "temperature": 2}, budgets={"low": 16, "high": 16}
+    )
+    model = still(trainer.taught)
+    loss = trainer.compute_loss(model, dict(batch))
+    inputs = {name: value for name, value in batch.items() if name not in ("target", "described")}
+    with torch.no_grad():
+        few, full = (model(**inputs, token_budget=budget).logits.double() for budget in (16, 256))
+    expected = []
+    for row, at in (batch["labels"] != -100).nonzero().tolist():
+        known, told = ((logits[row, at - 1] / 2).softmax(-1) for logits in (full, few))
+        expected.append(float((known * (known / told).log()).sum()) * 4)
+    found = parts(trainer)
+    assert found["distill"] == pytest.approx(np.mean(expected), rel=1e-3)
+    assert found["distill"] > 1e-4
+    assert float(loss.detach()) == pytest.approx(found["answer"] + 3 * found["distill"])
+    loss.backward()
+    assert model.training, "as it was"
+
+
+def test_a_model_that_sees_all_tokens_has_nothing_to_learn_from_itself(tmp_path: Path) -> None:
+    trainer, batch = stepped(tmp_path, router={"start": 1}, distill={}, budgets={"low": 256, "high": 256})
+    trainer.compute_loss(still(trainer.taught), batch)
+    assert abs(parts(trainer)["distill"]) < 1e-6
+
+
+def test_gains_are_held_against_the_drops_of_single_splits(tmp_path: Path) -> None:
+    """Against each pair of splits asked row by row, each in a pass of its own."""
+    trainer, batch = stepped(tmp_path, router={"start": 0, "every": 100}, gains={"weight": 2, "every": 1})
+    model, tree = trainer.taught.eval(), trainer.taught.tree
+    inputs = {name: value for name, value in batch.items() if name not in ("target", "described")}
+    routing = model(**inputs, token_budget=20, learn_gains=True).routing
+    rows, two = two_splits(routing.leaves, tree.splittable, np.random.default_rng(5))
+    assert len(rows) == int((routing.visual_tokens > 0).sum())
+    told, measured = [], []
+    for row, pair in zip(rows.tolist(), two.tolist(), strict=True):
+        taken = torch.zeros(len(batch["input_ids"]), tree.splits, dtype=torch.bool)
+        taken[row] = routing.leaves[row].float() @ tree.ancestors > 0
+        drops = []
+        for split in (None, *pair):
+            tried = taken.clone()
+            if split is not None:
+                assert routing.leaves[row, tree.splittable[split]], "a leaf, which can be split"
+                tried[row, split] = True
+            labels = torch.full_like(batch["labels"], -100)
+            labels[row] = batch["labels"][row]
+            mask = (batch["labels"] == -100).long().cumprod(1)
+            asked = {**inputs, "labels": labels, "question_mask": mask}
+            with torch.no_grad():
+                drops.append(float(model(**asked, splits=tried).loss))
+        told.append(float((routing.gains[row, pair[0]] - routing.gains[row, pair[1]]).detach()))
+        measured.append((drops[0] - drops[1]) - (drops[0] - drops[2]))
+    first, second = np.array(told), np.array(measured)
+    expected = 1 - first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    found = gain_loss(model, tree, inputs, routing, np.random.default_rng(5))
+    assert float(found.detach()) == pytest.approx(expected, abs=0.02)
+    found.backward()
+    for name in ROUTING_PARTS:
+        assert model.get_parameter(name).grad.abs().max() > 0, name
+    compress, _, focus = model.balancing.tension.weight.grad.abs().amax(1)
+    assert min(compress, focus) > 0
+
+
+def test_gains_learn_to_tell_which_split_helps(tmp_path: Path) -> None:
+    """By the regression alone, the model otherwise held: its loss falls."""
+    trainer, batch = stepped(tmp_path, gains={"every": 1})
+    model, tree = trainer.taught.eval(), trainer.taught.tree
+    inputs = {name: value for name, value in batch.items() if name not in ("target", "described")}
+    optimizer = torch.optim.Adam(model.attending.parameters(), 0.01)
+    found = []
+    for _ in range(25):
+        routing = model(**inputs, token_budget=7, learn_gains=True).routing
+        loss = gain_loss(model, tree, inputs, routing, np.random.default_rng(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(float(loss.detach()))
+    assert np.mean(found[-5:]) < np.mean(found[:2]) - 0.3
+
+
+def test_options_belong_to_their_steps() -> None:
+    settings = ArrCocStage.model_validate(
+        {
+            **SETTINGS.model_dump(exclude_unset=True),
+            "steps": 100,
+            "distill": {"every": 10},
+            "gains": {"every": 7},
+            "alignment": {"benchmark": "asked", "scenes": "scenes.json", "first": 15},
+        }
+    )
+    steps = [plan_step(settings, step) for step in range(100)]
+    assert [index for index, step in enumerate(steps) if step.distilled] == list(range(20, 100, 10))
+    assert [index for index, step in enumerate(steps) if step.measured] == list(range(35, 100, 7))
+    plain = [plan_step(settings.model_copy(update={"distill": None, "gains": None}), step) for step in range(100)]
+    assert [(step.budget, step.gating) for step in plain] == [(step.budget, step.gating) for step in steps]
+
+
+def test_curves_say_what_the_steps_were_like(tmp_path: Path) -> None:
+    settings = ArrCocStage.model_validate(
+        {
+            **SETTINGS.model_dump(exclude_unset=True),
+            "steps": 4,
+            "router": {"start": 0, "every": 2, "hard": 0.5},
+            "distill": {"every": 2},
+            "gains": {"every": 1},
+            "track": {"every": 2},
+            "save": {"every": 10},
+        }
+    )
+    workspace = Session(tmp_path)
+    workspace.__dict__["benchmark"] = SESSION.benchmark
+    job = Job.of(settings, workspace)
+    run(job)
+    curves = workspace.trainings.curves(workspace.trainings.get(job.id))
+    workspace.database.close()
+    steps = [plan_step(settings, step) for step in range(4)]
+    budgets = [step.budget for step in steps]
+    assert curves["token_budget"] == [(2, np.mean(budgets[:2])), (4, np.mean(budgets[2:]))]
+    assert curves["gated_share"] == [(2, 0.5), (4, 0.5)]
+    assert curves["hard_share"] == [(2, 0.0), (4, 1.0)]
+    assert [value for _, value in curves["temperature"]] == pytest.approx(
+        [step.gating.temperature for step in steps if step.gating]
+    )
+    for name in ("answer_loss", "distill_loss", "gains_loss"):
+        assert [step for step, _ in curves[name]] == [2, 4]
+    total = [
+        answer + settings.distill.weight * distil / 2 + settings.gains.weight * gains
+        for (_, answer), (_, distil), (_, gains) in zip(
+            curves["answer_loss"], curves["distill_loss"], curves["gains_loss"], strict=True
+        )
+        if settings.distill
+        if settings.gains
+    ]
+    assert [value for _, value in curves["loss"]] == pytest.approx(total, rel=1e-3)
+
+
+def test_a_finished_checkpoint_goes_on_learning(tmp_path: Path) -> None:
+    first = made(SETTINGS, SESSION, tmp_path / "first")
+    again = {"shares": {"asked": 1}, "steps": 1, "batch": 2, "start": str(first), "save": {"every": 1}}
+    workspace = Session(tmp_path / "second")
+    workspace.__dict__["benchmark"] = SESSION.benchmark
+    job = Job.of(ArrCocStage.model_validate(again), workspace)
+    assert list(job.parents) == [str(first)]
+    before, after = weights(first), weights(run(job).folder)
+    workspace.database.close()
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    learnt = [name for name in before if "running" not in name and "batches" not in name]
+    assert all((before[name] - after[name]).abs().max() < 1e-3 for name in learnt), "one step away, not made anew"
+    with pytest.raises(ValidationError, match="leave out preset"):
+        ArrCocStage.model_validate({**again, "preset": "micro"})
