@@ -1,0 +1,206 @@
+"""Trainings on two processes against the same on one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import make_tiny_arr_coc, make_tiny_llava
+from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText
+
+from training.scale import blocks
+
+sys.path.append(str(Path(__file__).parent))
+
+import scale_runs
+from scale_runs import ROWS, train
+
+TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def on_two(arguments: Sequence[str], **given: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-P", *TWO, *arguments],
+        capture_output=True, text=True, timeout=240, check=False, env=environment, **given,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The same training in one process and in two; each folder holds `finished` and the trainer's checkpoints."""
+
+    folder: Path
+    model: Path
+
+    def seen(self, name: str) -> dict[str, Any]:
+        seen: dict[str, Any] = torch.load(self.folder / name / "seen.pt")
+        return seen
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        return load_file(self.folder / name / "finished" / "model.safetensors")
+
+
+FSDP: Mapping[str, Any] = {"strategy": "fsdp"}
+ALONE: Mapping[str, Mapping[str, Any]] = {"alone": {}, "alone-accumulated": {"batch": 1, "accumulate": ROWS}}
+TOGETHER: Mapping[str, Mapping[str, Any]] = {
+    "ddp": {"strategy": "ddp"},
+    "fsdp": FSDP,
+    "fsdp-accumulated": {**FSDP, "batch": 1, "accumulate": 2},
+    "fsdp-resumed": {**FSDP, "resume": "fsdp/trainer/checkpoint-2"},
+    "fsdp-looked-at": {**FSDP, "look": True},
+}
+MORE: Mapping[str, Mapping[str, Any]] = {
+    "ddp-accumulated": {"strategy": "auto", "batch": 1, "accumulate": 2},
+    "ddp-resumed": {"strategy": "ddp", "resume": "fsdp/trainer/checkpoint-2"},
+    "fsdp-from-one": {**FSDP, "resume": "alone/trainer/checkpoint-2"},
+    "fsdp-checkpointing": {**FSDP, "gradient_checkpointing": True},
+    "fsdp-bfloat16": {**FSDP, "precision": "bfloat16"},
+    "fsdp-lora": {**FSDP, "lora": True},
+    "fsdp-lora-resumed": {**FSDP, "lora": True, "resume": "fsdp-lora/trainer/checkpoint-2"},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("scale")
+    model = make_tiny_llava(folder / "model")
+    for name, run in ALONE.items():
+        torch.save(train(model, folder / name, **{"batch": ROWS, **run}), folder / name / "seen.pt")
+    return carry_out(Runs(folder, model), TOGETHER)
+
+
+@pytest.fixture(scope="module")
+def more(runs: Runs) -> Runs:
+    return carry_out(runs, MORE)
+
+
+def carry_out(runs: Runs, described: Mapping[str, Mapping[str, Any]]) -> Runs:
+    """Those runs on two processes, one after another."""
+    told = [{"name": name, **run} for name, run in described.items()]
+    done = on_two([scale_runs.__file__, str(runs.model), ".", json.dumps(told)], cwd=runs.folder)
+    assert done.returncode == 0, done.stderr
+    return runs
+
+
+def far(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def test_fsdp_keeps_a_share_of_every_weight(runs: Runs) -> None:
+    seen = runs.seen("fsdp")
+    assert all(seen["spread"])
+    assert seen["layers"] == 5  # two of each tower and the pictures' embeddings
+    assert seen["shares"] == pytest.approx(seen["all"] / 2, rel=0.01)
+    assert not any(runs.seen("ddp")["spread"])
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "fsdp-accumulated", "alone-accumulated"])
+def test_gradients_and_weights_are_those_of_one_process(runs: Runs, name: str) -> None:
+    alone, other = runs.seen("alone"), runs.seen(name)
+    assert len(alone["gradients"]) == len(other["gradients"]) == 4
+    for one, two in zip(alone["gradients"], other["gradients"], strict=True):
+        assert float(torch.cat([value.flatten() for value in one.values()]).norm()) == pytest.approx(1, abs=1e-3)
+        assert far(one, two) < 1e-5
+    assert other["losses"] == pytest.approx(alone["losses"], abs=1e-5)
+    assert far(runs.weights("alone"), runs.weights(name)) < 1e-5
+    assert far(runs.weights("alone"), load_file(runs.model / "model.safetensors")) > 1e-3
+
+
+def test_a_checkpoint_of_fsdp_is_what_one_process_loads(runs: Runs) -> None:
+    saved = runs.folder / "fsdp" / "trainer" / "checkpoint-4"
+    model = AutoModelForImageTextToText.from_pretrained(saved)
+    assert type(model).__name__ == "LlavaForConditionalGeneration"
+    assert model.config.architectures == ["LlavaForConditionalGeneration"]
+    gathered = runs.seen("fsdp")["gathered"]
+    assert far(model.state_dict(), gathered) == 0
+    finished = AutoModelForImageTextToText.from_pretrained(runs.folder / "fsdp" / "finished")
+    assert far(finished.state_dict(), gathered) == 0
+    optimizer = torch.load(saved / "optimizer.pt", weights_only=True)["state"]
+    alone = torch.load(runs.folder / "alone" / "trainer" / "checkpoint-4" / "optimizer.pt", weights_only=True)["state"]
+    assert optimizer.keys() == alone.keys()
+    for place, values in optimizer.items():
+        assert far(values, alone[place]) < 1e-5
+
+
+def test_a_resumed_training_ends_as_an_unbroken_one(runs: Runs) -> None:
+    assert far(runs.weights("fsdp"), runs.weights("fsdp-resumed")) == 0
+    assert len(runs.seen("fsdp-resumed")["gradients"]) == 2
+
+
+def test_one_process_goes_on_from_what_two_left(runs: Runs, tmp_path: Path) -> None:
+    train(runs.model, tmp_path, batch=ROWS, resume=str(runs.folder / "fsdp" / "trainer" / "checkpoint-2"))
+    assert far(load_file(tmp_path / "finished" / "model.safetensors"), runs.weights("alone")) < 1e-5
+
+
+def test_an_evaluation_leaves_a_spread_model_as_it_was(runs: Runs) -> None:
+    assert len(runs.seen("fsdp-looked-at")["looks"]) == 4
+    assert far(runs.weights("fsdp-looked-at"), runs.weights("fsdp")) == 0
+
+
+def test_activations_computed_twice_give_the_same_gradients(runs: Runs, tmp_path: Path) -> None:
+    seen = train(runs.model, tmp_path, batch=ROWS, gradient_checkpointing=True)
+    assert far(seen["gradients"][-1], runs.seen("alone")["gradients"][-1]) < 1e-5
+
+
+def test_bfloat16_is_near_and_keeps_weights_in_float32(runs: Runs, tmp_path: Path) -> None:
+    train(runs.model, tmp_path, batch=ROWS, precision="bfloat16")
+    near_in_float32(load_file(tmp_path / "finished" / "model.safetensors"), runs.weights("alone"))
+
+
+def near_in_float32(weights: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> None:
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert 1e-5 < far(weights, exact) < 4e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("ddp-accumulated", "alone"),
+        ("ddp-resumed", "ddp"),
+        ("fsdp-from-one", "alone"),
+        ("fsdp-checkpointing", "fsdp"),
+        ("fsdp-lora-resumed", "fsdp-lora"),
+    ],
+)
+def test_other_ways_on_two_processes_end_alike(more: Runs, name: str, same: str) -> None:
+    assert far(more.weights(name), more.weights(same)) < 1e-5
+
+
+@pytest.mark.slow
+def test_bfloat16_is_near_with_spread_weights(more: Runs) -> None:
+    near_in_float32(more.weights("fsdp-bfloat16"), more.weights("alone"))
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_gradients(runs: Runs, tmp_path: Path) -> None:
+    seen = train(runs.model, tmp_path, batch=ROWS, compile=True, look=True)
+    for one, two in zip(seen["gradients"], runs.seen("alone")["gradients"], strict=True):
+        assert far(one, two) < 1e-5
+
+
+def test_layers_are_found_inner_ones_first(tmp_path: Path) -> None:
+    model: nn.Module = AutoModelForImageTextToText.from_pretrained(make_tiny_arr_coc(tmp_path))
+    assert [type(part).__name__ for part in blocks(model)] == [
+        *["LlamaDecoderLayer"] * 2, "ConvNextLayer", "ConvNextStage",
+    ]  # fmt: skip
