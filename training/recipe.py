@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from harness import ConfigError, HarnessError, Json, Score, Session, UnknownName, Version, read_yaml
 from training.job import Job
 from training.processes import is_first, shared
+from training.settings import TrainerSettings
 from training.stages import STAGES
 
 
@@ -77,7 +78,8 @@ def carry_out(settings: Any, run: Run, session: Session) -> Made:
     with _recorded(job):
         if hasattr(settings, "track"):
             settings.track.check()
-        result = run(job)
+        # Only where gradients are computed do several processes have something to do.
+        result = run(job) if isinstance(settings, TrainerSettings) else shared(lambda: run(job))
         return Made(shared(lambda: _publish(job, result)), True)
 
 

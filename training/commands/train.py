@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from harness import Json, open_session
+from training.processes import is_first
 from training.recipe import Made, carry_out, read_stage
 
 
@@ -24,6 +25,8 @@ def command(configs: Sequence[Path], as_json: bool) -> None:
     with open_session() as session:
         for settings, run in stages:
             made = carry_out(settings, run, session)
+            if not is_first():
+                continue
             if as_json:
                 click.echo(msgspec.json.encode(document(made)))
             else:
