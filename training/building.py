@@ -31,6 +31,7 @@ from arr_coc_model import ArrCocConfig, ArrCocForConditionalGeneration, ArrCocPr
 from arr_coc_model.presets import PRESETS
 from harness import ConfigError, Session
 from training.models import Start, find_start
+from training.resolution import edge, load_resized, resize_processor
 from training.settings import Settings
 from training.tokenizer import word_tokenizer
 
@@ -173,7 +174,7 @@ def build(settings: ModelSettings, session: Session, told: tuple[list[str], list
         tokenizer: Any = word_tokenizer(*told, rare=words.rare, instruction=words.instruction)
     else:
         source = sources.get("tokenizer") or sources["language"]
-        tokenizer = AutoTokenizer.from_pretrained(source.place, **_pinned(source))
+        tokenizer = AutoTokenizer.from_pretrained(source.place, **source.pinned)
     try:
         if settings.preset is not None:
             return _preset(settings, tokenizer)
@@ -193,18 +194,16 @@ def _preset(settings: ModelSettings, tokenizer: Any) -> tuple[Any, Any]:
     return ArrCocForConditionalGeneration(config).train(), processor
 
 
-def _pinned(source: Start) -> dict[str, Any]:
-    return {"revision": source.revision} if source.revision else {"local_files_only": True}
-
-
 def _vision(settings: ModelSettings, source: Start | None) -> _Loaded:
     assert settings.vision is not None
     if source is not None:
-        whole: Any = AutoConfig.from_pretrained(source.place, **_pinned(source))
+        whole: Any = AutoConfig.from_pretrained(source.place, **source.pinned)
         config = getattr(whole, "vision_config", whole)
-        weights: Any = AutoModel.from_pretrained(
-            source.place, config=config, dtype=torch.float32, use_safetensors=True, **_pinned(source)
-        )
+        given = {"dtype": torch.float32, "use_safetensors": True, **source.pinned}
+        if settings.image_size is not None and settings.image_size != edge(config):
+            weights = load_resized(AutoModel, source.place, config, settings.image_size, **given)
+        else:
+            weights = AutoModel.from_pretrained(source.place, config=config, **given)
         return _Loaded(weights.config, weights)
     given = dict(settings.vision.config or {})
     if settings.image_size is not None:
@@ -220,7 +219,7 @@ def _language(settings: ModelSettings, source: Start | None, tokenizer: PreTrain
         tokenizer.pad_token = tokenizer.eos_token
     if source is not None:
         weights: Any = AutoModelForCausalLM.from_pretrained(
-            source.place, dtype=torch.float32, use_safetensors=True, **_pinned(source)
+            source.place, dtype=torch.float32, use_safetensors=True, **source.pinned
         )
         if len(tokenizer) > weights.config.vocab_size:
             weights.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -233,7 +232,11 @@ def _language(settings: ModelSettings, source: Start | None, tokenizer: PreTrain
 
 def _image_processor(settings: ModelSettings, source: Start | None, config: PreTrainedConfig) -> Any:
     if source is not None:
-        return AutoImageProcessor.from_pretrained(source.place, **_pinned(source))
+        images = AutoImageProcessor.from_pretrained(source.place, **source.pinned)
+        if settings.image_size is not None:
+            whole: Any = AutoConfig.from_pretrained(source.place, **source.pinned)
+            resize_processor(images, settings.image_size / edge(whole))
+        return images
     size = settings.image_size or getattr(config, "image_size", None)
     if not isinstance(size, int):
         raise ValueError(f"give image_size: a {config.model_type} configuration does not tell it")

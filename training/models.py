@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +15,12 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import Field
 from torch import nn
-from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, Trainer
 
 import arr_coc_model  # noqa: F401 - registers ARR-COC with the Auto classes
-from harness import CheckpointError, Session, digest_directory
+from harness import CheckpointError, ConfigError, Session, digest_directory
+from training.parts import PARTS, modules_of
+from training.resolution import edge, load_resized, resize_processor
 from training.settings import Settings
 
 
@@ -31,7 +35,7 @@ class Lora(Settings):
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     """Names (ends of names) of the layers that get one."""
     whole: tuple[str, ...] = ()
-    """Names of parts that are trained whole beside them, such as multi_modal_projector."""
+    """Parts (projector, vision, router) or modules by name that are trained whole beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ class Start:
     place: str
     revision: str | None
     digest: str
+
+    @property
+    def pinned(self) -> dict[str, Any]:
+        """How `from_pretrained` is told that it reads just this."""
+        return {"revision": self.revision} if self.revision else {"local_files_only": True}
 
 
 def find_start(text: str, session: Session, revision: str | None = None) -> Start:
@@ -70,17 +79,68 @@ def find_start(text: str, session: Session, revision: str | None = None) -> Star
     return Start(f"{text}@{revision}", text, revision, revision)
 
 
-def load(start: Start) -> tuple[Any, Any]:
-    """Model and processor, in float32 and training mode."""
-    given = {"revision": start.revision} if start.revision else {"local_files_only": True}
+def load(start: Start, image_size: int | None = None) -> tuple[Any, Any]:
+    """Model and processor, in float32 and training mode, made for square pictures of `image_size` pixels.
+
+    Raises:
+        CheckpointError: it is no model for pictures and text, or not whole.
+        ConfigError: it cannot read pictures of that size.
+    """
+    pinned = start.pinned
     loader: Any = AutoModelForImageTextToText
     processors: Any = AutoProcessor
-    model = loader.from_pretrained(start.place, dtype=torch.float32, use_safetensors=True, **given)
-    return model.train(), processors.from_pretrained(start.place, **given)
+    try:
+        config = AutoConfig.from_pretrained(start.place, **pinned)
+        if type(config) not in loader._model_mapping:
+            raise CheckpointError(
+                f"start: {start.name}: a {config.model_type} is no model for pictures and text; the stage `pretrain` "
+                "puts one together from parts"
+            )
+        processor = processors.from_pretrained(start.place, **pinned)
+        model = _weights(loader, start, config, image_size)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise CheckpointError(f"start: {start.name}: cannot be loaded ({brief(error)})") from error
+    if not all(hasattr(processor, part) for part in ("tokenizer", "image_processor")):
+        raise CheckpointError(
+            f"start: {start.name}: its processor is a {type(processor).__name__}, which does not take both pictures "
+            "and text; save the model's: processor.save_pretrained"
+        )
+    if image_size is not None:
+        resize_processor(processor, image_size / edge(config))
+    return model.train(), processor
+
+
+def _weights(loader: Any, start: Start, config: Any, image_size: int | None) -> Any:
+    given = {"dtype": torch.float32, "use_safetensors": True, **start.pinned}
+    if image_size is not None and image_size != edge(config):
+        return load_resized(loader, start.place, config, image_size, **given)
+    model, report = loader.from_pretrained(start.place, output_loading_info=True, **given)
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(
+            f"start: {start.name}: {len(missing)} of the model's tensors are not in its weights, such as {missing[0]}"
+        )
+    return model
+
+
+def brief(error: BaseException) -> str:
+    """The first line of what an error says, shortened."""
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]
+
+
+def ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens at which the model stops answering: those of its generation settings, or the tokenizer's own."""
+    config = getattr(model, "generation_config", None)
+    own = getattr(config, "eos_token_id", None)
+    found = tokenizer.eos_token_id if own is None else own
+    return frozenset(() if found is None else found if isinstance(found, list) else (found,))
 
 
 def adapt(model: nn.Module, lora: Lora | None, seed: int) -> nn.Module:
-    """The model with adapters; all else is frozen. As it is where there are none."""
+    """The model with adapters; all else is frozen. As it is where there are none.
+
+    Raises:
+        ConfigError: no layer or part has a name that the settings give.
+    """
     if lora is None:
         return model
     torch.manual_seed(seed)
@@ -90,10 +150,32 @@ def adapt(model: nn.Module, lora: Lora | None, seed: int) -> nn.Module:
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
         lora_dropout=lora.dropout,
         target_modules=targets,
-        modules_to_save=list(lora.whole) or None,
+        modules_to_save=_whole(model, lora.whole) or None,
     )
-    adapted: nn.Module = get_peft_model(model, config)
+    try:
+        with warnings.catch_warnings():  # peft asks for a property by its former name
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            adapted: nn.Module = get_peft_model(model, config)
+    except ValueError as error:
+        raise ConfigError(f"lora: {brief(error)}") from error
     return adapted
+
+
+def _whole(model: nn.Module, names: Sequence[str]) -> list[str]:
+    """The modules of parts, as peft wants them named: by the ends of their names."""
+    found: list[str] = []
+    for name in names:
+        modules = (
+            modules_of(model, name)
+            if name in PARTS
+            else [module for module, _ in model.named_modules() if module.split(".")[-1] == name]
+        )
+        if not modules:
+            raise ConfigError(
+                f"lora.whole: the model has no part {name!r}; name one of {', '.join(PARTS)}, or one of its modules"
+            )
+        found.extend(modules)
+    return found
 
 
 def finish(trainer: Trainer, processor: Any, folder: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from pydantic import ConfigDict, Field
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from harness import ConfigError
 from training.settings import Settings
@@ -39,6 +39,10 @@ class Late(Settings):
     """Share of all steps after which it is."""
 
 
+Policy: TypeAlias = Mapping[str, bool | Late]
+"""Part -> whether it is trained, or when."""
+
+
 def part_of(name: str) -> str:
     """The part that a parameter (or module) of that name belongs to."""
     attributes = set(name.split("."))
@@ -53,6 +57,16 @@ def parameters_by_part(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return parts
 
 
+def modules_of(model: nn.Module, part: str) -> list[str]:
+    """Names of the outermost modules that hold a part."""
+    found: list[str] = []
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in found)
+        if part_of(name) == part and not inside and any(True for _ in module.parameters()):
+            found.append(name)
+    return found
+
+
 class Freezing(TrainerCallback):
     """Trains the parts that are to be trained, each from its step on; made before the optimizer is.
 
@@ -61,20 +75,22 @@ class Freezing(TrainerCallback):
 
     Args:
         model: with adapters, if it gets any; what is frozen already stays frozen.
-        policy: part -> whether it is trained, or when; what is not named is frozen.
+        policy: part -> whether it is trained, or when.
         steps: of the whole training.
+        usual: what is done with parts that the policy does not name.
 
     Raises:
-        ConfigError: the model has no such part, or nothing is trained.
+        ConfigError: the model has no such part, or nothing is trained at the first step.
     """
 
-    def __init__(self, model: nn.Module, policy: Mapping[str, bool | Late], steps: int) -> None:
+    def __init__(self, model: nn.Module, policy: Policy, steps: int, usual: Callable[[str], bool]) -> None:
         parts = parameters_by_part(model)
         for name in policy:
             if name not in parts:
                 raise ConfigError(f"train: the model has no part {name!r}; it has {', '.join(parts)}")
+        choices = {name: policy.get(name, usual(name)) for name in parts}
         self.starts = {
-            name: 0 if choice is True else round(choice.from_ * steps) for name, choice in policy.items() if choice
+            name: 0 if choice is True else round(choice.from_ * steps) for name, choice in choices.items() if choice
         }
         for name, parameters in parts.items():
             for parameter in parameters:
@@ -84,13 +100,8 @@ class Freezing(TrainerCallback):
             for name, parameters in parts.items()
         }
         if not any(self.trained[name] for name, start in self.starts.items() if not start):
-            raise ConfigError(f"train: nothing is trained at the first step; choose among {', '.join(parts)}")
+            raise ConfigError(f"train: nothing is trained at the first step; the model has {', '.join(parts)}")
         self.sizes = {name: sum(map(nn.Parameter.numel, parameters)) for name, parameters in parts.items()}
-
-    @property
-    def late(self) -> bool:
-        """Whether a part is trained only after a while."""
-        return any(self.starts.values())
 
     def __str__(self) -> str:
         said = []
@@ -114,9 +125,3 @@ class Freezing(TrainerCallback):
         for name, start in self.starts.items():
             for parameter in self.trained[name]:
                 parameter.requires_grad_(state.global_step >= start)
-
-
-def freeze(trainer: Trainer, policy: Mapping[str, bool | Late]) -> None:
-    """Lets a trainer train the parts that it is to, when it is to; see `Freezing`."""
-    assert trainer.model is not None
-    trainer.add_callback(Freezing(trainer.model, policy, trainer.args.max_steps))

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Literal
 
-from transformers import Trainer, TrainingArguments, set_seed
+from pydantic import Field, model_validator
+from transformers import Trainer, set_seed
 
 from harness import Session
-from training.conversations import ConversationCollator
 from training.job import Job
 from training.lessons import LearningSettings
-from training.loop import fit, trainer_arguments
+from training.loop import fit
 from training.models import Lora, adapt, find_start, load
 from training.models import finish as finish_model
+from training.parts import Freezing, Late
 from training.recipe import Result
-from training.scale import scaled
+from training.teaching import check_drop, make_trainer
+
+
+def usual(part: str) -> bool:
+    """All parts are tuned unless the settings say otherwise."""
+    return True
 
 
 class SftStage(LearningSettings):
@@ -25,8 +31,18 @@ class SftStage(LearningSettings):
     """The model that is tuned: `NAME:ref` of the registry, a folder (./dir), or `org/name` on the hub."""
     revision: str | None = None
     """The hub's commit."""
+    image_size: int | None = Field(default=None, ge=1)
+    """Edge of the pictures (or tiles) in pixels; null leaves it as the model has it."""
     lora: Lora | None = None
-    """Adapters; null trains all weights."""
+    """Adapters; null trains the weights themselves."""
+    train: dict[str, bool | Late] = Field(default={})
+    """Parts (vision, projector, router, language) that are not trained (`vision: false`), or only after a share of
+    all steps (`vision: {from: 0.5}`)."""
+
+    @model_validator(mode="after")
+    def _teaching(self) -> SftStage:
+        check_drop(self, self.train, usual)
+        return self
 
     def parents(self, session: Session) -> dict[str, str]:
         """What it starts from."""
@@ -38,20 +54,14 @@ def run(job: Job) -> Result:
     """Tunes the model.
 
     Raises:
-        CheckpointError, UnknownName, ConfigError, DataError: what it starts from or learns from is not there.
+        CheckpointError, UnknownName, ConfigError, DataError: what it starts from or learns from is not there, or
+            cannot be used as the settings say.
     """
     settings: SftStage = job.settings
     pictures = settings.pictures(job.session)
     set_seed(settings.seed)
-    model, processor = load(find_start(settings.start, job.session, settings.revision))
-    trainer = scaled(Trainer, settings.scale)(
-        model=adapt(model, settings.lora, settings.seed),
-        args=TrainingArguments(
-            **trainer_arguments(settings, job.folder / "trainer", job.session.settings.workspace.device),
-            train_sampling_strategy="sequential",
-        ),
-        train_dataset=settings.draws(pictures),
-        data_collator=ConversationCollator(processor),
-        processing_class=processor,
-    )
+    model, processor = load(find_start(settings.start, job.session, settings.revision), settings.image_size)
+    adapted = adapt(model, settings.lora, settings.seed)
+    freezing = Freezing(adapted, settings.train, settings.steps, usual)
+    trainer = make_trainer(Trainer, job, adapted, processor, pictures, freezing)
     return fit(trainer, processor, job, lambda trained, folder: finish_model(trained, processor, folder))
