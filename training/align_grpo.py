@@ -21,6 +21,7 @@ from trl.trainer.utils import add_fused_lm_head
 from harness import decode
 from training.align_settings import AlignStage, RewardModel
 from training.align_trl import Quiet, arguments, ordered, rows_of, speak_as_expected
+from training.conversations import placeholder
 from training.job import Job
 from training.models import adapt, find_start, load
 from training.rewards import Asked, ModelReward, Reward, ScoreReward
@@ -122,7 +123,7 @@ def templated(processor: Any) -> Any:
     """The processor; one without a chat template gets one that says what `conversations.render` does."""
     if getattr(processor, "chat_template", None) is not None:
         return processor
-    mark = "" if hasattr(processor, "num_query_tokens") else processor.image_token
+    mark = "" if hasattr(processor, "num_query_tokens") else placeholder(processor)
     given = copy.deepcopy(processor)
     given.chat_template = (
         "{% for message in messages %}{% for part in message['content'] %}"

@@ -9,6 +9,7 @@ of what it starts from, with a head that gives one number.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -74,6 +75,8 @@ def judge_from(start: Start) -> Any:
         ).train()
     whole, _ = load(start)
     speaker = whole.language_model if isinstance(whole, ArrCocForConditionalGeneration) else whole
-    judge = judges.from_config(whole.config.get_text_config(), num_labels=1)
+    config = copy.deepcopy(whole.config.get_text_config())
+    config.num_labels = 1
+    judge = judges.from_config(config)
     judge.base_model.load_state_dict(speaker.get_decoder().state_dict())
     return judge.train()
