@@ -14,6 +14,19 @@ import msgspec
 from harness import Json, Session
 
 
+class Assembled(Exception):
+    """What `fit` raises where a job only plans: all is put together, and nothing is trained.
+
+    Attributes:
+        trainer, processor: as `fit` was given them.
+    """
+
+    def __init__(self, trainer: Any, processor: Any) -> None:
+        super().__init__()
+        self.trainer = trainer
+        self.processor = processor
+
+
 @dataclass(frozen=True)
 class Job:
     """What a stage's `run` is given.
@@ -23,12 +36,14 @@ class Job:
         session: the workspace.
         data: what is learnt from: its name -> its digest.
         parents: what it starts from: `NAME:vN` (or a folder) -> its digest.
+        planning: whether `fit` ends with `Assembled` before it does anything.
     """
 
     settings: Any
     session: Session
     data: Mapping[str, str]
     parents: Mapping[str, str]
+    planning: bool = False
 
     @classmethod
     def of(cls, settings: Any, session: Session) -> Job:

@@ -23,7 +23,7 @@ from training.callbacks.publishing import Publishing
 from training.callbacks.telemetry import Telemetry
 from training.export import export, finished
 from training.failures import explained
-from training.job import Job
+from training.job import Assembled, Job
 from training.processes import is_first, shared
 from training.recipe import Result
 from training.resuming import complete, starting_point
@@ -67,7 +67,10 @@ def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, P
     Raises:
         Incomplete: the loss ceased to be a number, or memory is too small; the last good checkpoint is named.
         StoreError: a checkpoint cannot be written; those before it are whole.
+        Assembled: the job only plans.
     """
+    if job.planning:
+        raise Assembled(trainer, processor)
     if (made := finished(job)) is not None:
         return made
     disable_progress_bar()  # one bar is enough
