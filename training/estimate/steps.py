@@ -1,0 +1,124 @@
+# mypy: allow-untyped-calls
+# Parts of transformers carry no annotations.
+
+"""The memory of optimizer steps and of answers, by doing them: on tensors without values, or for real."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import DefaultFlowCallback, PrinterCallback, ProgressCallback
+
+from training.estimate.imagining import Imagining
+from training.estimate.ledger import Ledger, Part
+
+MICRO_BATCHES = 2
+"""Of one step: the second finds the gradients of the first, and a third would find no more."""
+
+
+class Short(TrainerCallback):
+    """Ends a training after a few steps, each of which is done as if it were a step from the middle.
+
+    Args:
+        steps: which ones; the first is done twice, since only then there are the optimizer's states.
+        ledger: told what is being made.
+    """
+
+    def __init__(self, steps: Sequence[int], ledger: Ledger | None = None) -> None:
+        self.steps = [steps[0], *steps]
+        self.ledger = ledger
+        self.done = 0
+        self._making = contextlib.ExitStack()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Pretends; what is counted begins with the second step."""
+        state.global_step = self.steps[self.done]
+        if self.done == 1 and self.ledger is not None:
+            self.ledger.begin()
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """What is made now is the optimizer's."""
+        if self.ledger is not None:
+            self._making.enter_context(self.ledger.making("optimizer"))
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Until here."""
+        self._making.close()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stops after the last."""
+        self.done += 1
+        state.global_step = self.done
+        control.should_training_stop = self.done == len(self.steps)
+
+
+def shorten(trainer: Trainer, steps: Sequence[int], ledger: Ledger | None = None) -> None:
+    """Has `trainer.train()` do these steps and nothing else: no saves, no logs, no evaluation."""
+    for kind in (DefaultFlowCallback, PrinterCallback, ProgressCallback):
+        trainer.remove_callback(kind)
+    trainer.callback_handler.callbacks.insert(0, Short(steps, ledger))
+    trainer.args.gradient_accumulation_steps = min(trainer.args.gradient_accumulation_steps, MICRO_BATCHES)
+    trainer.accelerator.gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+
+
+def trace_steps(trainer: Trainer, steps: Sequence[int], imagining: Imagining) -> Counter[Part]:
+    """Bytes by part at the moment of the steps at which there are most.
+
+    Args:
+        trainer: made while `imagining.building()`.
+        steps: those that may need most, such as the one with the longest sequences.
+    """
+    ledger = Ledger()
+    for model in models_of(trainer):
+        ledger.hold("weights", [*model.parameters(), *model.buffers()])
+    assert trainer.model is not None
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(lambda weight: ledger.hold("gradients", weight.grad))
+    waiting = trainer.args.gradient_accumulation_steps
+    shorten(trainer, steps, ledger)
+    collate = trainer.data_collator
+
+    def collated(rows: Any) -> Any:
+        batch = collate(rows)
+        ledger.hold("data", batch)
+        return batch
+
+    trainer.data_collator = collated
+    with imagining.building(), imagining, ledger, quiet():
+        trainer.train()
+    data = ledger.peak["data"] * waiting // trainer.args.gradient_accumulation_steps
+    return Counter({**ledger.peak, "data": data})
+
+
+def models_of(trainer: Trainer) -> list[nn.Module]:
+    """The model that is trained and those that it is compared with."""
+    found = {id(value): value for value in vars(trainer).values() if isinstance(value, nn.Module)}
+    for value in vars(trainer).values():
+        if isinstance(value, list | tuple):
+            found |= {id(item): item for item in value if isinstance(item, nn.Module)}
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what a trainer says of itself."""
+    logger = logging.getLogger("transformers")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
