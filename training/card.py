@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 
 from harness import Json, Score, UnknownName
 from training.job import Job
@@ -18,6 +19,10 @@ CARD = "README.md"
 TASK = "image-text-to-text"
 SUPERVISION = {"alignment": "names and boxes of objects: patches were aligned with words (`alignment`)"}
 """Settings that let a model learn from more than prompts and answers, and what of."""
+
+_VERSION = re.compile(r"([\w.-]+):(v\d+)")
+_ON_HUB = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
+"""How `training.models.Start` names a version of the registry, and a model of the hub; all else is a folder."""
 
 _TEMPLATE = """\
 ---
@@ -72,7 +77,7 @@ def write_card(folder: Path, job: Job, scores: Mapping[str, Score], facts: Mappi
         license=given,
         library_name="transformers",
         pipeline_tag=TASK,
-        base_model=[name.rpartition("@")[0] for name in job.parents if _on_hub(name)] or None,
+        base_model=[found[1] for name in job.parents if (found := _ON_HUB.fullmatch(name))] or None,
         tags=["vlm-harness", settings.stage],
         eval_results=[_result(name, score) for name, score in scores.items()] or None,
     )
@@ -100,20 +105,18 @@ def licence(job: Job) -> str | None:
 
 
 def _licence_of(parent: str, job: Job) -> str | None:
-    name, colon, ref = parent.partition(":")
-    if parent.startswith(("/", ".", "~")):
-        return _stated(Path(parent).expanduser() / CARD)
-    if _on_hub(parent):
-        repository, _, revision = parent.rpartition("@")
+    if found := _VERSION.fullmatch(parent):
         try:
-            return _stated(Path(hf_hub_download(repository, CARD, revision=revision)))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError):  # it has no card, or nobody is there to ask
+            stated = job.session.checkpoints.get(*found.groups()).metadata.get("license")
+        except UnknownName:
             return None
-    try:
-        stated = job.session.checkpoints.get(name, ref).metadata.get("license") if colon else None
-    except UnknownName:
-        return None
-    return None if stated is None else str(stated)
+        return None if stated is None else str(stated)
+    if found := _ON_HUB.fullmatch(parent):
+        try:
+            return _stated(Path(hf_hub_download(found[1], CARD, revision=found[2])))
+        except (HfHubHTTPError, OSError):  # it has no card, or nobody is there to ask
+            return None
+    return _stated(Path(parent) / CARD)
 
 
 def _stated(card: Path) -> str | None:
@@ -122,10 +125,6 @@ def _stated(card: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return None if stated is None else str(stated)
-
-
-def _on_hub(parent: str) -> bool:
-    return "@" in parent and "/" in parent and not parent.startswith(("/", ".", "~"))
 
 
 def _result(name: str, score: Score) -> EvalResult:
