@@ -90,7 +90,7 @@ class LiveEvaluation:
             sample, first = failed[0]
             remark(f"{name}: {len(failed)} of {plan.n} samples have no answer, {sample} for one: {first.message}")
         for metric, reason in scored.unscored.items():
-            if metric not in self.unmet[name]:
+            if pairs and metric not in self.unmet[name]:
                 remark(f"{name}.{metric}: {reason}")
         coverage = Score(len(pairs) / plan.n, n=plan.n, clusters=plan.n)
         return {f"{name}.{metric}": value for metric, value in scored.scores.items()} | {f"{name}.coverage": coverage}
