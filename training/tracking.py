@@ -38,6 +38,7 @@ UNSAID: Final[Mapping[str, Json]] = {
     "disable_code": True,
     "disable_git": True,
     "disable_job_creation": True,
+    "host": "",
     "save_code": False,
     "silent": True,
     "x_disable_meta": True,
@@ -45,6 +46,8 @@ UNSAID: Final[Mapping[str, Json]] = {
 """Settings of the SDK that keep to this machine what it would send by itself: the command line, folders, the user's
 and the machine's name, the source code and its uncommitted changes, and what the process prints."""
 STEP: Final = "train/global_step"
+KEPT: Final = "WandbRun"
+"""Where a checkpoint's state holds the run's identity."""
 
 
 @contextmanager
@@ -72,15 +75,21 @@ def tracked(trainer: Trainer, job: Job) -> Iterator[Callable[[Mapping[str, float
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A run's id and name at the tracker, kept in the training's folder: they stay when it goes on."""
+    """A run's id and name at the tracker: they stay when it goes on.
+
+    They are kept in the training's folder, and in its checkpoints, from which it may go on elsewhere.
+    """
 
     id: str
     name: str
 
     @classmethod
-    def of(cls, job: Job) -> Identity:
+    def of(cls, job: Job, state: TrainerState) -> Identity:
         """The one that is kept, or a new one."""
         kept = job.folder / "wandb.json"
+        saved: Any = state.stateful_callbacks
+        if KEPT in saved:
+            return msgspec.convert(saved[KEPT]["attributes"], cls)
         if kept.exists():
             return msgspec.json.decode(kept.read_bytes(), type=cls)
         settings, now = job.settings, datetime.now(UTC)
@@ -105,7 +114,8 @@ class WandbRun(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Opens the run; without its server, on this machine."""
-        self._guarded(self._open)
+        if self._run is None:
+            self._guarded(lambda: self._open(state))
 
     def on_log(
         self,
@@ -116,10 +126,12 @@ class WandbRun(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """One row of its history, at the training's step: what a training that goes on makes anew is there already."""
-        values = numbers(logs or {})
-        if self._run is not None and values:
-            row = {**rewrite_logs(values), STEP: state.global_step}
-            self._guarded(lambda: self._run.log(row, step=state.global_step))
+        if self._run is not None:
+            self._guarded(lambda: self._log(state.global_step, logs or {}))
+
+    def _log(self, step: int, logs: Mapping[str, Any]) -> None:
+        if values := numbers(logs):
+            self._run.log({**rewrite_logs(values), STEP: step}, step=step)
 
     def scores(self, scores: Mapping[str, float]) -> None:
         """The finished model's, into the run's summary."""
@@ -138,27 +150,35 @@ class WandbRun(TrainerCallback):
         self._guarded(lambda: run.finish(exit_code=code))
         self._guarded(wandb.teardown)
 
-    def _open(self) -> None:
+    def _open(self, state: TrainerState) -> None:
+        identity = Identity.of(self._job, state)
+        import wandb
+
+        saved: Any = state.stateful_callbacks
+        saved[KEPT] = {"args": {}, "attributes": msgspec.to_builtins(identity)}
         mode = None if "WANDB_MODE" in os.environ or logged_in() else "offline"
         try:
-            self._run = self._begin(mode)
+            self._run = self._begin(identity, mode)
         except Exception as error:
             if mode == "offline":
                 raise
             self._say(f"{first_line(error)}; goes on offline")
-            self._run = self._begin("offline")
+            wandb.teardown()  # it would hold the run's id
+            self._run = self._begin(identity, "offline")
         run = self._run
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP)
         if run.settings.mode == "offline":
+            for entry in state.log_history:  # what a killed process had logged may not have reached the disk
+                self._log(int(entry["step"]), entry)
             self._say(f"offline; `wandb sync {Path(run.dir).parent}` sends it")
         elif run.url:
             self._say(run.url)
 
-    def _begin(self, mode: str | None) -> Any:
+    def _begin(self, identity: Identity, mode: str | None) -> Any:
         import wandb
 
-        job, identity = self._job, Identity.of(self._job)
+        job = self._job
         wanted = {**UNSAID, "init_timeout": PATIENCE, "finish_timeout": PATIENCE}
         known = {name: value for name, value in wanted.items() if name in wandb.Settings.model_fields}
         run = wandb.init(

@@ -12,15 +12,17 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 EVERY: Final = 10.0
 """Seconds between two lines where there is no terminal."""
+WIDTH: Final = 80
+"""Characters of a line where there is no terminal; a longer name is cut."""
 LONGEST: Final = 24
-"""Characters of the name: with them a line has no more than 80."""
+"""Characters of the name on a terminal."""
 
 
 class Progress(TrainerCallback):
     """Steps, rate, time left and the last loss."""
 
     def __init__(self, name: str) -> None:
-        self.name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+        self.name = name
         self.loss = math.nan
         self.bar: Any = None
         self._begin = self._last = 0.0
@@ -30,7 +32,6 @@ class Progress(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Opens the bar, or says so, where training goes on."""
-        self._begin = self._last = time.monotonic()
         self._from = state.global_step
         if not state.is_world_process_zero:
             return
@@ -38,7 +39,7 @@ class Progress(TrainerCallback):
             self.bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
-                desc=self.name,
+                desc=_cut(self.name, LONGEST),
                 bar_format="{desc} {bar} {n_fmt}/{total_fmt} {rate_fmt} {remaining}{postfix}",
                 unit=" steps",
                 dynamic_ncols=True,
@@ -47,6 +48,13 @@ class Progress(TrainerCallback):
             )
         elif state.global_step:
             self._say(f"going on after step {state.global_step:,} of {state.max_steps:,}")
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Starts the clock; what went before, such as a tracker's greeting, is no step."""
+        if not self._begin:
+            self._begin = self._last = time.monotonic()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """One step further."""
@@ -63,10 +71,11 @@ class Progress(TrainerCallback):
     def _line(self, state: TrainerState, rate: float) -> str:
         loss = "" if math.isnan(self.loss) else f", loss {self.loss:.3f}"
         left = tqdm.format_interval((state.max_steps - state.global_step) / rate)
-        return f"step {state.global_step:,} of {state.max_steps:,}{loss}, {rate:.3g}/s, {left} left"
+        pace = f"{rate:.3g}" if rate < 1000 else f"{rate:,.0f}"
+        return f"step {state.global_step:,} of {state.max_steps:,}{loss}, {pace}/s, {left} left"
 
     def _say(self, text: str) -> None:
-        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+        print(f"{_cut(self.name, WIDTH - len(text) - 2)}: {text}", file=sys.stderr, flush=True)
 
     def on_log(
         self,
@@ -88,3 +97,7 @@ class Progress(TrainerCallback):
         """Closes the bar."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _cut(name: str, longest: int) -> str:
+    return name if len(name) <= longest else f"{name[: max(0, longest - 1)]}…"

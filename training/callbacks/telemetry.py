@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOT_LABELLED: Final = -100
 """What stands in `labels` where nothing is learnt."""
 NO_CURVES: Final = (
-    "epoch", "total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second",
+    "epoch", "step", "total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second",
 )  # fmt: skip
 """The step by another name, and what the Trainer says of an attempt when it ends, wrongly where it had gone on."""
 
@@ -106,8 +106,12 @@ class Telemetry(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """What an attempt logged after the point from which this one goes on is forgotten."""
-        if self.training is not None:
-            self.store.rewind(self.training, state.global_step)
+        if self.training is None:
+            return
+        if self.training.step < state.global_step:  # it goes on in another workspace
+            for entry in state.log_history:
+                self.store.log(self.training, int(entry["step"]), numbers(entry))
+        self.store.rewind(self.training, state.global_step)
 
     def on_log(
         self,
@@ -134,7 +138,7 @@ def numbers(logs: Mapping[str, Any]) -> dict[str, float]:
         if name in NO_CURVES or isinstance(value, str):
             continue
         try:
-            found[name] = float(value)
+            found[name] = float(value.detach() if isinstance(value, Tensor) else value)
         except (TypeError, ValueError):
             continue
     return found
