@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,25 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import make_tiny_llava
 from transformers import Trainer
 
 from harness import IntegrityError
-from tests.training.trainings import EVALUATE, arr_coc, carried_out, equal, make_world, sft, weights, workspace
+from tests.training.trainings import (
+    EVALUATE,
+    arr_coc,
+    carried_out,
+    equal,
+    one_thread,
+    sft,
+    trainer_folder,
+    weights,
+    workspace,
+    world,
+)
 from training.lessons import Draws
 from training.resuming import complete, newest_complete, unfinished
+
+__all__ = ["one_thread", "world"]
 
 BEST = {**EVALUATE, "every": 3, "best": "gqa.accuracy"}
 STAGES = ("arr_coc", "sft")
@@ -39,21 +51,6 @@ class Case:
     broken: Path
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_world(tmp_path_factory.mktemp("world"))
-    make_tiny_llava(folder / "llava")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def cases(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
     made: dict[str, Case] = {}
@@ -69,12 +66,6 @@ def cases(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
         return made[stage]
 
     return case
-
-
-def trainer_folder(home: Path) -> Path:
-    """Where the only training of a workspace saves."""
-    (folder,) = (home / "training").glob("*/trainer")
-    return folder
 
 
 def last(home: Path) -> dict[str, torch.Tensor]:

@@ -51,6 +51,7 @@ class Preemption(TrainerCallback):
         if threading.current_thread() is not threading.main_thread():
             return
         loader = kwargs["train_dataloader"]
+        loader = getattr(loader, "base_dataloader", loader)  # in accelerate's, which starts the processes
         loader.worker_init_fn = partial(_heed_parent_alone, loader.worker_init_fn)
         self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
 
