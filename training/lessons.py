@@ -60,7 +60,9 @@ def read_pictures(
     `scenes` are those of pictures by benchmark and sample group.
 
     Raises:
-        UnknownName, ConfigError, DataError: a benchmark is unknown, or its split is not there or empty.
+        UnknownName, ConfigError, DataError: a benchmark is unknown, its split is not there or empty, or a sample has
+            no answer.
+        ImageError: a picture's file is not there.
     """
     images: dict[str, ImageRef] = {}
     lessons: dict[str, list[Lesson]] = {}
@@ -74,12 +76,15 @@ def read_pictures(
                 raise DataError(
                     f"{task.data}: sample {sample.id!r} has {len(request.images)} pictures; one is learnt from"
                 )
+            answers = tuple(answer for answer in sample.references if answer.strip())
+            if not answers:
+                raise DataError(f"{task.data}: sample {sample.id!r} of {name} has no answer, or none but empty ones")
             (image,) = request.images
             if image.name not in digests:
                 digests[image.name] = hashlib.sha256(image.read()).hexdigest()
             digest = digests[image.name]
             images.setdefault(digest, image)
-            lessons.setdefault(digest, []).append(Lesson(name, request.prompt, sample.references))
+            lessons.setdefault(digest, []).append(Lesson(name, request.prompt, answers))
             if scenes and (scene := scenes.get((name, sample.group))):
                 known[digest] = scene
         if not digests:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,10 +16,11 @@ from pydantic import ValidationError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
-from harness import ConfigError, DataError, DataSource, Generation, Request, Sample, Session, read_yaml
+from harness import ConfigError, DataError, DataSource, Generation, ImageError, Request, Sample, Session, read_yaml
 from training.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
 from training.arr_coc_steps import learning_rate, plan_step
 from training.collate import Collator
+from training.conversations import ConversationCollator
 from training.distilling import gain_loss, two_splits
 from training.job import Job
 from training.lessons import Draws, read_pictures
@@ -132,6 +134,50 @@ def test_a_picture_in_two_benchmarks_is_one() -> None:
 def test_an_empty_split_is_an_error() -> None:
     with pytest.raises(DataError, match="made: the split 'train' of asked holds nothing to learn"):
         read_pictures(cast(Session, Benchmarks(empty=True)), ["asked"], split="train")
+
+
+@pytest.mark.parametrize("references", [(), ("", " ")])
+def test_a_sample_without_an_answer_is_named(references: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = Made.samples
+    monkeypatch.setattr(
+        Made,
+        "samples",
+        lambda self: (msgspec.structs.replace(sample, references=references) for sample in samples(self)),
+    )
+    with pytest.raises(DataError, match=r"made: sample 'What color is it\?0' of asked has no answer"):
+        read_pictures(SESSION, ["asked"], split="train")
+
+
+def test_empty_answers_beside_others_are_not_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = Made.samples
+    monkeypatch.setattr(
+        Made, "samples", lambda self: (msgspec.structs.replace(each, references=("", "a")) for each in samples(self))
+    )
+    pictures = read_pictures(SESSION, ["asked"], split="train")
+    assert {lesson.answers for picture in pictures for lesson in picture.lessons} == {("a",)}
+
+
+@dataclass(frozen=True)
+class Spoilt:
+    """A picture whose file is gone, or holds a part of it."""
+
+    name: str
+    content: bytes | None
+
+    def read(self) -> bytes:
+        if self.content is None:
+            raise ImageError(f"{self.name}: there is no such file")
+        return self.content
+
+
+@pytest.mark.parametrize("content", [None, Drawn("red", "").read()[:50]], ids=["missing", "half"])
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    trainer = make_trainer(SETTINGS, read_pictures(SESSION, ["asked"], split="train"), tmp_path)
+    drawn = replace(draws()[0], seen=(True, True))
+    spoilt = replace(drawn, picture=replace(drawn.picture, image=Spoilt("pictures/7.png", content)))
+    for collate in (trainer.data_collator, ConversationCollator(trainer.processor)):
+        with pytest.raises(ImageError, match=r"pictures/7\.png: "):
+            collate([drawn, spoilt])
 
 
 def draws(**settings: Any) -> Draws:
