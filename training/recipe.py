@@ -18,6 +18,10 @@ from training.settings import TrainerSettings
 from training.stages import STAGES
 
 
+SIGNALS = {"KeyboardInterrupt": "SIGINT", "Terminated": "SIGTERM"}
+"""What ends a training from outside -> what had come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a stage made.
@@ -114,7 +118,8 @@ def _recorded(job: Job) -> Iterator[None]:
             for training in job.session.trainings.all() if is_first() else ():
                 if training.id == job.id:
                     status = "failed" if isinstance(error, Exception) else "interrupted"
-                    said = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+                    kind = SIGNALS.get(type(error).__name__, type(error).__name__)
+                    said = str(error) if isinstance(error, HarnessError) else f"{kind}: {error}"
                     job.session.trainings.stop(training, status, said.strip(": "))
         raise
 

@@ -170,7 +170,7 @@ def test_an_interrupted_attempt_says_so(session: Session) -> None:
     with pytest.raises(KeyboardInterrupt):
         carry_out(settings(), run_on(Numbers(30, KeyboardInterrupt())), session)
     (stopped,) = session.trainings.all()
-    assert (stopped.status, stopped.reason) == ("interrupted", "KeyboardInterrupt")
+    assert (stopped.status, stopped.reason) == ("interrupted", "SIGINT")
 
 
 def test_curves_go_with_a_training_that_goes_on_in_another_workspace(
