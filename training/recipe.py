@@ -17,7 +17,6 @@ from training.processes import is_first, shared
 from training.settings import TrainerSettings
 from training.stages import STAGES
 
-
 SIGNALS = {"KeyboardInterrupt": "SIGINT", "Terminated": "SIGTERM"}
 """What ends a training from outside -> what had come."""
 
