@@ -11,6 +11,7 @@ from typing import Final
 STAGES: Final = {
     "align": "training.stages.align:AlignStage",
     "arr_coc": "training.stages.arr_coc:ArrCocStage",
+    "data": "training.stages.data:DataStage",
     "majority": "training.stages.majority:MajorityStage",
     "pretrain": "training.stages.pretrain:PretrainStage",
     "sft": "training.stages.sft:SftStage",
