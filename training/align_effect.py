@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,16 +14,19 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from harness import Json, LiveEvaluation
 from training.callbacks.evaluating import Evaluation, ask
 from training.job import Job
-from training.processes import is_first
-from training.recipe import Result, documents
+from training.processes import is_first, shared
+from training.recipe import Result
 from training.scale import with_whole_model
+
+CURVE = "eval_"
+"""What the curves of scores begin with."""
 
 
 class Before(TrainerCallback):
-    """Asks the model before its first step. What was found is kept, and told again by an attempt that begins anew.
+    """Asks the model before its first step, once: an attempt that begins anew or goes on knows what was found.
 
     Args:
-        file: where it is kept, between attempts.
+        file: where it is kept between attempts; a checkpoint that is brought to another machine knows it too.
     """
 
     def __init__(self, trainer: Trainer, processor: Any, file: Path) -> None:
@@ -33,18 +37,20 @@ class Before(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The scores of step 0, where training begins there."""
-        if state.global_step > 0:
-            return
-        if not self.file.exists():
-            scores = documents(with_whole_model(self.trainer, partial(ask, self._live(), self.processor)))
+        """The scores of step 0."""
+        found = shared(partial(read_scores, self.file))
+        if found is None:
+            found = _told(state.log_history) if state.global_step else self._ask()
             if is_first():
                 part = self.file.with_suffix(".part")
-                part.write_text(json.dumps(scores), encoding="utf-8")
+                part.write_text(json.dumps(found), encoding="utf-8")
                 part.replace(self.file)
-        else:
-            scores = read_scores(self.file)
-        self.trainer.log({f"eval_{name}": score["value"] for name, score in scores.items()})
+        if state.global_step == 0:
+            self.trainer.log({f"{CURVE}{name}": value for name, value in found.items()})
+
+    def _ask(self) -> dict[str, float]:
+        scores = with_whole_model(self.trainer, partial(ask, self._live(), self.processor))
+        return {name: score.value for name, score in scores.items()}
 
     def _live(self) -> LiveEvaluation:
         """The benchmarks as the loop read them."""
@@ -52,16 +58,23 @@ class Before(TrainerCallback):
         return found[0].live
 
 
-def read_scores(file: Path) -> dict[str, dict[str, Any]]:
-    """What was kept."""
-    return dict(json.loads(file.read_text(encoding="utf-8")))
+def _told(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What was logged at step 0."""
+    first = next((entry for entry in history if entry["step"] == 0), {})
+    return {name.removeprefix(CURVE): value for name, value in first.items() if name.startswith(CURVE)}
+
+
+def read_scores(file: Path) -> dict[str, float] | None:
+    """What was kept, if anything was."""
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
 def with_effect(result: Result, job: Job, file: Path) -> Result:
     """The result with both figures among its facts, the second one a point of the curves too."""
+    after = {name: score.value for name, score in result.scores.items()}
     if is_first():
         training = job.session.trainings.get(job.id)
-        after = {f"eval_{name}": score.value for name, score in result.scores.items()}
-        job.session.trainings.log(training, job.settings.steps, after)
-    effect: dict[str, Json] = {"before": read_scores(file), "after": documents(result.scores)}
+        curves = {f"{CURVE}{name}": value for name, value in after.items()}
+        job.session.trainings.log(training, job.settings.steps, curves)
+    effect: dict[str, Json] = {"before": shared(partial(read_scores, file)), "after": after}
     return replace(result, facts={**result.facts, **effect})

@@ -20,8 +20,8 @@ from training.align_settings import AlignStage
 from training.callbacks.evaluating import bare
 from training.conversations import IGNORED
 from training.job import Job
-from training.lessons import WORLD
 from training.loop import trainer_arguments
+from training.processes import WORLD
 
 
 class Quiet(Trainer):
@@ -65,8 +65,9 @@ def without_copy(model: nn.Module) -> None:
 def speak_as_expected(model: nn.Module) -> None:
     """Has an ARR-COC do what trl's loops expect of a model, after trl's own changes to it; others do so by themselves.
 
-    The router reads nothing of the answers, which trl's head holds back with the labels. `generate` gives the prompt
-    before the new tokens. The harness asks through `answer`, which stays as it is.
+    The router reads nothing of the answers, which trl's head holds back with the labels, and explores nothing: both
+    answers and the reference see the picture alike, as trl takes dropout away for. `generate` gives the prompt before
+    the new tokens. The harness asks through `answer`, which stays as it is.
     """
     reader = bare(model)
     if not isinstance(reader, ArrCocForConditionalGeneration):
@@ -87,3 +88,5 @@ def speak_as_expected(model: nn.Module) -> None:
         return torch.cat([prompt, answer(*args, **kwargs)], 1)
 
     reader.forward, reader.generate = forward, generate  # type: ignore[method-assign]
+    calm = reader.balancing.eval()
+    calm.train = lambda mode=True: calm  # type: ignore[method-assign]
