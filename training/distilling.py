@@ -17,6 +17,9 @@ from arr_coc_model import Routing
 from training.callbacks.evaluating import resting
 from training.conversations import IGNORED
 
+FLAT = 0.1
+"""Gains that differ by less, as a root mean square, are hardly told apart; their gradients would be the largest."""
+
 
 def answers_of(logits: Tensor, labels: Tensor) -> Tensor:
     """logits [Q, L, V] and labels [Q, L] -> [A, V]: the logits from which each of the A answers' tokens is told."""
@@ -63,7 +66,7 @@ def gain_loss(
     Two leaves of each row are split, each alone, and the drops of the answer's loss are measured. What is compared are
     the differences of the two gains and of the two drops, d and m: 1 - (d · m) / (|d| |m|) over the rows, which is what
     is left by least squares of normed m on d. A gain is told up to a factor, since the gates' temperature sets its
-    scale, and up to what all regions of a row share, which the price takes away.
+    scale, and up to what all regions of a row share, which the price takes away. |d| is at least `FLAT` for each row.
 
     Args:
         model: takes a batch as the Trainer's does.
@@ -78,7 +81,8 @@ def gain_loss(
         return routing.gains.sum() * 0
     drops = _drops(model, batch, rows, routing.leaves[rows].to(tree.ancestors.dtype) @ tree.ancestors > 0, two)
     told = routing.gains[rows].gather(1, two).float()
-    return 1 - functional.cosine_similarity(told[:, 0] - told[:, 1], drops[:, 0] - drops[:, 1], dim=0)
+    apart, measured = told[:, 0] - told[:, 1], functional.normalize(drops[:, 0] - drops[:, 1], dim=0)
+    return 1 - (apart * measured).sum() / apart.norm().clamp(min=FLAT * len(rows) ** 0.5)
 
 
 @torch.no_grad()

@@ -586,6 +586,21 @@ def test_gains_are_held_against_the_drops_of_single_splits(tmp_path: Path) -> No
     assert min(compress, focus) > 0
 
 
+def test_gains_that_are_all_alike_have_no_steep_gradient(tmp_path: Path) -> None:
+    trainer, batch = stepped(tmp_path, gains={"every": 1})
+    model, tree = trainer.taught.eval(), trainer.taught.tree
+    inputs = {name: value for name, value in batch.items() if name not in ("target", "described")}
+    routing = model(**inputs, token_budget=20, learn_gains=True).routing
+    slopes = []
+    for spread in (1.0, 1e-6, 0.0):
+        routing.gains = (routing.gains.detach() * spread).requires_grad_()
+        loss = gain_loss(model, tree, inputs, routing, np.random.default_rng(1))
+        loss.backward()
+        slopes.append(float(routing.gains.grad.norm()))
+    assert max(slopes) < 2 / 0.1
+    assert loss.detach() == 1, "nothing is told"
+
+
 def test_gains_learn_to_tell_which_split_helps(tmp_path: Path) -> None:
     """By the regression alone, the model otherwise held: its loss falls."""
     trainer, batch = stepped(tmp_path, gains={"every": 1})
