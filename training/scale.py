@@ -13,6 +13,7 @@ state in its plain form, so they are read by one process or by another number of
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,9 +47,14 @@ def scale_arguments(scale: Scale, device: str = "auto") -> dict[str, Any]:
         "activation_checkpointing": scale.gradient_checkpointing,
         "deepspeed": None if scale.deepspeed is None else str(scale.deepspeed),
         "ddp_find_unused_parameters": True,  # what a step does not use, such as a router, is no error
-        "dataloader_num_workers": scale.workers,
+        "dataloader_num_workers": _workers(on_cpu(device)) if scale.workers is None else scale.workers,
         "dataloader_pin_memory": not on_cpu(device),
     }
+
+
+def _workers(cpu: bool) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cpu else min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
 
 
 def scaled(kind: type[Kind], scale: Scale) -> type[Kind]:

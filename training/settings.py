@@ -37,8 +37,9 @@ class Scale(Settings):
     """Compute activations twice instead of keeping them."""
     compile: bool = False
     """Use torch.compile."""
-    workers: int = Field(default=0, ge=0)
-    """Processes that prepare batches ahead; 0 prepares them in the training process."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that prepare batches ahead, for each device; 0 prepares them in the training process; null is 0 on a
+    CPU, whose cores all compute, and beside a GPU its share of the cores, 8 at most."""
     deepspeed: Path | None = None
     """A DeepSpeed configuration that takes the place of `strategy`, for teams that have one; stages 0 to 2 of ZeRO."""
 
