@@ -44,7 +44,7 @@ class DataStage(StageSettings):
     """Benchmarks whose evaluation splits must not be in it; by default those of `benchmarks`."""
     contaminated: Literal["remove", "keep"] = "remove"
     """What becomes of what is in an evaluation split: it is reported in either case."""
-    alike: float = Field(default=0.25, ge=0, lt=1)
+    alike: float = Field(default=0.3, ge=0, lt=1)
     """The largest distance of two pictures' looks that makes them the same; 0 compares bytes and pixels alone."""
     long: int | None = Field(default=13, ge=1)
     """Words of question and answer that are a leak on any picture; null counts such, and removes none."""
