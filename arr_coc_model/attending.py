@@ -58,7 +58,8 @@ class Attending(nn.Module):
         price = 2 * (1 - balance.tensions[:, :1])
         root = tree.parent_split[inner] == tree.splits
         step = torch.where(root, worth, -price * nn.functional.softplus(-worth) - 1e-4)
-        return step.float() @ tree.path.float().T
+        with torch.autocast(step.device.type, enabled=False):
+            return step.float() @ tree.path.float().T
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,9 @@ def attend(
         return Allocation(gains, splits, leaves, None)
     fixed = torch.full_like(gains, float("nan"), dtype=torch.float32)
     fixed = fixed.masked_fill(forced, SURE).masked_fill(~allowed, -SURE)
-    soft = log_gates(priced(gains, budget, temperature, tree, fixed), tree)
+    # The price is found by small differences of expected tokens, which bfloat16 would round to none.
+    with torch.autocast(gains.device.type, enabled=False):
+        soft = log_gates(priced(gains, budget, temperature, tree, fixed), tree)
     if hard:
         soft = torch.zeros_like(soft).masked_fill(~leaves, -1e4) + soft - soft.detach()
     return Allocation(gains, splits, leaves, soft)

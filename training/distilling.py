@@ -80,9 +80,10 @@ def gain_loss(
     if not len(rows):
         return routing.gains.sum() * 0
     drops = _drops(model, batch, rows, routing.leaves[rows].to(tree.ancestors.dtype) @ tree.ancestors > 0, two)
-    told = routing.gains[rows].gather(1, two).float()
-    apart, measured = told[:, 0] - told[:, 1], functional.normalize(drops[:, 0] - drops[:, 1], dim=0)
-    return 1 - (apart * measured).sum() / apart.norm().clamp(min=FLAT * len(rows) ** 0.5)
+    gains = routing.gains[rows].gather(1, two).float()
+    apart, measured = gains[:, 0] - gains[:, 1], functional.normalize(drops[:, 0] - drops[:, 1], dim=0)
+    told: Tensor = apart / apart.norm().clamp(min=FLAT * len(rows) ** 0.5)
+    return 1 - (told * measured).sum()
 
 
 @torch.no_grad()
