@@ -183,7 +183,7 @@ def build(settings: ModelSettings, session: Session, told: tuple[list[str], list
         images = _image_processor(settings, sources.get("vision"), vision.config)
         make = _llava if settings.architecture == "llava" else _arr_coc
         model, processor = make(settings, vision, language, images, tokenizer)
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error
     return model.train(), processor
 

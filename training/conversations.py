@@ -145,12 +145,12 @@ class ConversationCollator:
         ]
         labels = [[IGNORED] * row.asked + row.ids[row.asked :] for row in rows]
         batch = {
-            "input_ids": _padded([row.ids for row in rows], self.padding),
-            "attention_mask": _padded([[1] * len(row.ids) for row in rows], 0),
-            "labels": _padded(labels, IGNORED),
+            "input_ids": padded([row.ids for row in rows], self.padding),
+            "attention_mask": padded([[1] * len(row.ids) for row in rows], 0),
+            "labels": padded(labels, IGNORED),
         }
         for name in rows[0].types:
-            batch[name] = _padded([row.types[name] for row in rows], 0)
+            batch[name] = padded([row.types[name] for row in rows], 0)
         for name in {name: None for row in rows for name in row.others}:
             batch[name] = _stacked([row.others[name] for row in rows if name in row.others])
         return batch
@@ -205,7 +205,8 @@ class ConversationCollator:
         return split(after, add_special_tokens=False)
 
 
-def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """The rows as one tensor [Q, L], `value` at the ends of shorter ones."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 

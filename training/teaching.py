@@ -35,6 +35,7 @@ def make_trainer(
     processor: Any,
     pictures: Sequence[Picture],
     freezing: Freezing,
+    collator: type[ConversationCollator] = ConversationCollator,
 ) -> Kind:
     """The Trainer of a model that learns the answers to prompts, of which some parts are trained.
 
@@ -45,6 +46,7 @@ def make_trainer(
         processor: the model's.
         pictures: what is learnt from.
         freezing: what of the model is trained, and when.
+        collator: makes batches of draws.
 
     Raises:
         DataError: a prompt or an answer cannot be learnt.
@@ -59,7 +61,7 @@ def make_trainer(
             train_sampling_strategy="sequential",  # what is drawn at which place is the draws' own to say
         ),
         train_dataset=settings.draws(pictures),
-        data_collator=ConversationCollator(processor, ends(model, processor.tokenizer)),
+        data_collator=collator(processor, ends(model, processor.tokenizer)),
         processing_class=processor,
     )
     trainer.add_callback(freezing)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, model_validator
-from transformers import Trainer, set_seed
+from transformers import set_seed
 
 from harness import Session
 from training.building import ModelSettings, build, texts
+from training.contrastive import Contrast, Kind, PairCollator, PretrainTrainer
+from training.conversations import ConversationCollator
 from training.job import Job
 from training.lessons import LearningSettings
 from training.loop import fit
@@ -16,12 +18,31 @@ from training.models import finish as finish_model
 from training.models import load
 from training.parts import Freezing, Late
 from training.recipe import Result
+from training.settings import Settings
 from training.teaching import check_drop, make_trainer
 
 
 def usual(part: str) -> bool:
     """The projection alone is trained unless the settings say otherwise."""
     return part == "projector"
+
+
+class Objectives(Settings):
+    """What is learnt, and how much each counts."""
+
+    captioning: float = Field(default=1.0, ge=0)
+    """To say the answers: captions, as a rule."""
+    contrastive: float = Field(default=0.0, ge=0)
+    """To tell a picture's answer from those of the other pictures of a step on all devices, by the means of its
+    projected patches and of the answer's states in the language model."""
+    loss: Kind = "clip"
+    """The contrastive one: `clip` picks one of all, `siglip` judges each pair."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Objectives:
+        if not self.captioning + self.contrastive:
+            raise ValueError("every objective has the weight 0: nothing would be learnt")
+        return self
 
 
 class PretrainStage(LearningSettings):
@@ -34,9 +55,16 @@ class PretrainStage(LearningSettings):
     """Parts (vision, projector, router, language) that are trained beside the projection (`language: true`), or after
     a share of all steps (`vision: {from: 0.5}`); `projector: false` freezes that."""
 
+    objectives: Objectives = Objectives()
+
     @model_validator(mode="after")
     def _teaching(self) -> PretrainStage:
         check_drop(self, self.train, usual)
+        if self.objectives.contrastive and (self.prompts > 1 or self.image_drop or self.batch == 1):
+            raise ValueError(
+                "objectives.contrastive: takes one prompt a picture (prompts: 1), none without its picture "
+                "(image_drop: 0), and several in a batch"
+            )
         return self
 
     def parents(self, session: Session) -> dict[str, str]:
@@ -62,5 +90,11 @@ def run(job: Job) -> Result:
         named = () if words is None else words.benchmarks or tuple(settings.shares)
         model, processor = build(settings.model, job.session, texts(job.session, named, settings.split))
     freezing = Freezing(model, settings.train, settings.steps, usual)
-    trainer = make_trainer(Trainer, job, model, processor, pictures, freezing)
+    contrast = Contrast(settings.objectives.loss) if settings.objectives.contrastive else None
+    if contrast is not None:
+        contrast.attach(model)
+    collator = ConversationCollator if contrast is None else PairCollator
+    trainer = make_trainer(PretrainTrainer, job, model, processor, pictures, freezing, collator)
+    trainer.weights = (settings.objectives.captioning, settings.objectives.contrastive)
+    trainer.contrast = contrast
     return fit(trainer, processor, job, lambda trained, folder: finish_model(trained, processor, folder))
