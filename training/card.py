@@ -107,9 +107,10 @@ def licence(job: Job) -> str | None:
 def _licence_of(parent: str, job: Job) -> str | None:
     if found := _VERSION.fullmatch(parent):
         try:
-            stated = job.session.checkpoints.get(*found.groups()).metadata.get("license")
+            version = job.session.checkpoints.get(*found.groups())
         except UnknownName:
             return None
+        stated = version.metadata.get("license") if version.type == "model" else None  # a dataset has its own
         return None if stated is None else str(stated)
     if found := _ON_HUB.fullmatch(parent):
         try:

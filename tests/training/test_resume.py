@@ -32,7 +32,7 @@ from training.resuming import complete, newest_complete, unfinished
 __all__ = ["one_thread", "world"]
 
 BEST = {**EVALUATE, "every": 3, "best": "gqa.accuracy"}
-STAGES = ("arr_coc", "sft")
+STAGES = ("arr_coc", "adapters", "whole")
 
 
 class Killed(BaseException):
@@ -58,7 +58,9 @@ def cases(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     def case(stage: str) -> Case:
         if stage not in made:
             homes = tmp_path_factory.mktemp(stage)
-            settings = arr_coc(evaluate=BEST, batch=1) if stage == "arr_coc" else sft(world / "llava", evaluate=BEST)
+            settings: Any = arr_coc(evaluate=BEST, batch=1)
+            if stage != "arr_coc":
+                settings = sft(world / "llava", evaluate=BEST, **({"lora": None} if stage == "whole" else {}))
             with workspace(homes / "whole", world) as session:
                 best = weights(carried_out(settings, session), session)
             break_off(settings, homes / "broken", world)
@@ -139,7 +141,7 @@ def test_a_killed_training_ends_as_an_unbroken_one(
 
 def test_another_machine_gets_the_point_as_it_was(cases: Callable[[str], Case], tmp_path: Path) -> None:
     """Optimizer, schedule and random numbers included, file by file."""
-    case, home = cases("sft"), tmp_path / "home"
+    case, home = cases("adapters"), tmp_path / "home"
     shutil.copytree(case.broken, home)
     before = trainer_folder(case.broken)
     shutil.rmtree(home / "training")
@@ -164,7 +166,7 @@ def restart_and_stop(case: Case, home: Path) -> None:
 
 
 def test_a_damaged_point_of_the_registry_is_not_gone_on_from(cases: Callable[[str], Case], tmp_path: Path) -> None:
-    case, home = cases("sft"), tmp_path / "home"
+    case, home = cases("adapters"), tmp_path / "home"
     shutil.copytree(case.broken, home)
     shutil.rmtree(home / "training")
     shutil.rmtree(home / "checkouts", ignore_errors=True)
