@@ -52,14 +52,13 @@ def _draw(preference: Preference, answer: str) -> Draw:
     return Draw(Picture(preference.image, ()), (preference.prompt,), (answer,), (True,))
 
 
-def make_trainer(job: Job) -> tuple[PreferenceTrainer, Any]:
+def make_trainer(job: Job, preferences: Sequence[Preference]) -> tuple[PreferenceTrainer, Any]:
     """Model, reference, processor and data, put together; and the processor.
 
     Raises:
-        DataError, CheckpointError: preferences are bad, or what it starts from is not there.
+        CheckpointError: what it starts from is not there.
     """
     settings: AlignStage = job.settings
-    preferences = settings.read_preferences().records
     start = find_start(settings.start, job.session, settings.revision)
     model, processor = load(start)
     reference = None

@@ -24,6 +24,7 @@ from training.align_trl import Quiet, arguments, ordered, rows_of, speak_as_expe
 from training.conversations import placeholder
 from training.job import Job
 from training.models import adapt, find_start, load
+from training.preferences import Preference
 from training.rewards import Asked, ModelReward, Reward, ScoreReward
 from training.scale import scaled
 
@@ -48,7 +49,7 @@ class GroupTrainer(Quiet, GRPOTrainer):
             self.ref_model = self.accelerator.prepare_model(reference, evaluation_mode=True)
 
 
-def make_trainer(job: Job) -> tuple[GroupTrainer, Any]:
+def make_trainer(job: Job, preferences: Sequence[Preference]) -> tuple[GroupTrainer, Any]:
     """Model, reference, reward, processor and prompts, put together; and the processor.
 
     Raises:
@@ -64,7 +65,7 @@ def make_trainer(job: Job) -> tuple[GroupTrainer, Any]:
         loss_type="grpo",
         beta=0.0,
     )
-    reward = make_reward(settings, job, args.device)
+    reward = make_reward(job, preferences, args.device)
     start = find_start(settings.start, job.session, settings.revision)
     model, processor = load(start)
     reference = load(start)[0].eval().requires_grad_(False) if settings.lora is None and settings.strength else None
@@ -83,11 +84,12 @@ def make_trainer(job: Job) -> tuple[GroupTrainer, Any]:
     return trainer, processor
 
 
-def make_reward(settings: AlignStage, job: Job, device: Any) -> Reward:
+def make_reward(job: Job, preferences: Sequence[Preference], device: Any) -> Reward:
     """As the settings name it."""
+    settings: AlignStage = job.settings
     if isinstance(settings.reward, RewardModel):
         judge = find_start(settings.reward.model, job.session, settings.reward.revision)
-        return ModelReward(judge, settings.read_preferences().records, device)
+        return ModelReward(judge, preferences, device)
     return ScoreReward(job.session, str(settings.reward), settings.split)
 
 

@@ -10,6 +10,7 @@ of what it starts from, with a head that gives one number.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from training.align_settings import AlignStage
 from training.align_trl import Quiet, arguments, ordered, rows_of
 from training.job import Job
 from training.models import Start, adapt, find_start, load
+from training.preferences import Preference
 from training.rewards import judged
 from training.scale import scaled
 
@@ -34,14 +36,13 @@ class TextRewardTrainer(Quiet, RewardTrainer):
     """trl's trainer."""
 
 
-def make_trainer(job: Job) -> tuple[TextRewardTrainer, Any]:
+def make_trainer(job: Job, preferences: Sequence[Preference]) -> tuple[TextRewardTrainer, Any]:
     """Model, tokenizer and data, put together; and the tokenizer.
 
     Raises:
-        DataError, CheckpointError: preferences are bad, or what it starts from is not there.
+        CheckpointError: what it starts from is not there.
     """
     settings: AlignStage = job.settings
-    preferences = settings.read_preferences().records
     start = find_start(settings.start, job.session, settings.revision)
     tokenizers: Any = AutoTokenizer
     tokenizer = tokenizers.from_pretrained(start.place, **start.pinned)

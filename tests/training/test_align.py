@@ -86,6 +86,11 @@ def rlhf(place: Path, **changes: Any) -> AlignStage:
     return settings(place, alignment_method="rlhf", **{**given, **changes})
 
 
+def made_by(maker: Any, job: Job) -> Any:
+    """A trainer with its processor, put together."""
+    return maker(job, job.settings.read_preferences().records if job.settings.preferences else ())
+
+
 def weights(made: Made, session: Session) -> dict[str, torch.Tensor]:
     version = made.version
     return load_file(session.checkpoints.resolve(version.name, f"v{version.number}").checkout() / "model.safetensors")
@@ -123,7 +128,7 @@ def test_likelihoods_and_loss_are_those_of_the_paper(place: Path, tmp_path: Path
     """Rafailov et al. 2023, equation 7: -log σ(β (log π(w)/π₀(w) - log π(l)/π₀(l))), row by row from plain models."""
     with workspace(tmp_path, place) as session:
         job = Job.of(settings(place, start=str(place / start), beta=0.3), session)
-        trainer, _ = make_dpo(job)
+        trainer, _ = made_by(make_dpo, job)
     moved(trainer.model)
     plain = [AutoModelForImageTextToText.from_pretrained(place / start).eval() for _ in range(2)]
     plain[0].load_state_dict(trainer.model.state_dict())
@@ -152,7 +157,7 @@ def test_other_losses_and_the_weight_of_the_chosen(place: Path, tmp_path: Path) 
         "sigmoid": {}, "hinge": {"loss_type": "hinge"}, "ipo": {"loss_type": "ipo"}, "sft": {"sft_weight": 0.5},
     }.items():  # fmt: skip
         with workspace(tmp_path / name, place) as session:
-            trainer, _ = make_dpo(Job.of(settings(place, beta=0.3, **changes), session))
+            trainer, _ = made_by(make_dpo, Job.of(settings(place, beta=0.3, **changes), session))
         moved(trainer.model)
         row = trainer.train_dataset[0]
         batch = trainer.data_collator([row])
@@ -173,7 +178,7 @@ def test_the_reference_without_adapters_is_the_copy(place: Path, tmp_path: Path,
     for free in (True, False):
         with workspace(tmp_path / str(free), place) as session:
             given = settings(place, start=str(place / start), lora={"r": 4}, reference_free=free)
-            trainer, _ = make_dpo(Job.of(given, session))
+            trainer, _ = made_by(make_dpo, Job.of(given, session))
         moved(trainer.model)
         assert (trainer.ref_model is None) == free
         assert set(trainer.model.peft_config) == {"default"}
@@ -188,7 +193,7 @@ def test_every_preference_comes_once_an_epoch_by_the_seed(place: Path, tmp_path:
     orders = []
     for seed in (0, 0, 1):
         with workspace(tmp_path, place) as session:
-            trainer, _ = make_dpo(Job.of(settings(place, seed=seed, steps=count, batch=2), session))
+            trainer, _ = made_by(make_dpo, Job.of(settings(place, seed=seed, steps=count, batch=2), session))
         orders.append(trainer.train_dataset[COLUMN][:])
     assert sorted(orders[0][:count]) == sorted(orders[0][count:]) == list(range(count))
     assert orders[0][:count] != orders[0][count:]
@@ -232,11 +237,8 @@ def assert_goes_on(
     return whole, resumed
 
 
-@pytest.mark.parametrize("start", ["llava", "arr"])
-def test_preferences_learnt_with_an_interruption(
-    place: Path, tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = settings(place, start=str(place / start), steps=4, batch=2, lora={"r": 4} if start == "arr" else None)
+def test_preferences_learnt_with_an_interruption(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = settings(place, start=str(place / "arr"), steps=4, batch=2, lora={"r": 4, "dropout": 0.1})
     assert_goes_on(given, PreferenceTrainer, place, tmp_path, monkeypatch)
 
 
@@ -252,7 +254,7 @@ class Longest:
         return [float(sum(map(ord, text)) % 7) for text in texts]
 
 
-@pytest.mark.parametrize("start", ["llava", "arr"])
+@pytest.mark.parametrize("start", ["llava", pytest.param("arr", marks=pytest.mark.slow)])
 def test_rewards_learnt_with_an_interruption(
     place: Path, tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,7 +349,7 @@ def test_a_reward_that_cannot_be_is_refused(place: Path, tmp_path: Path) -> None
 def test_the_policy_is_asked_as_the_harness_asks(place: Path, tmp_path: Path, start: str) -> None:
     with workspace(tmp_path, place) as session:
         given = rlhf(place, start=str(place / start))
-        trainer, processor = make_grpo(Job.of(given, session))
+        trainer, processor = made_by(make_grpo, Job.of(given, session))
         task = session.benchmark("gqa", split="train")
         plugin = session.catalog.find("model", "arr-coc" if start == "arr" else "hf").load()
         preparer = plugin.live(*_ready(load(find_start(given.start, session)))).preparer()
@@ -375,20 +377,25 @@ def test_the_policy_is_asked_as_the_harness_asks(place: Path, tmp_path: Path, st
 
 def test_a_reward_model_is_made_and_used(place: Path, tmp_path: Path) -> None:
     with workspace(tmp_path, place) as session:
-        judge = settings(place, alignment_method="reward", name="judge", lora={"r": 4}, steps=40, learning_rate=3e-2)
+        file = place / "data" / "preferences" / "some.jsonl"
+        lines = (file.parent / "train.jsonl").read_text().splitlines(keepends=True)
+        file.write_text("".join([*lines[:12], lines[0]]))
+        changes = {"preferences": str(file), "on_bad": "skip", "lora": {"r": 4}, "steps": 2}
+        judge = settings(place, alignment_method="reward", name="judge", **changes)
         made = carry_out(judge, run, session)
         folder = session.checkpoints.resolve("judge", "latest").checkout()
         model = AutoModelForSequenceClassification.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        records = read_preferences(str(judge.preferences)).records[:8]
+        records = judge.read_preferences().records[:8]
         reward = ModelReward(find_start("judge:latest", session), records, torch.device("cpu"))
         worth = reward.worth(reward.asked, [record.chosen for record in records])
         for record, value in zip(records, worth, strict=True):
             ids = [*tokenizer(f"{record.prompt}\n{record.chosen}")["input_ids"], tokenizer.eos_token_id]
             with torch.no_grad():
                 assert value == pytest.approx(float(model(input_ids=torch.tensor([ids])).logits), rel=1e-4, abs=1e-5)
-        given = rlhf(place, reward={"model": "judge:latest"}, preferences=judge.preferences, steps=1, accumulate=1)
+        given = rlhf(place, reward={"model": "judge:latest"}, preferences=judge.preferences, on_bad="skip", steps=1)
         policy = carry_out(given, run, session)
+    assert made.version.metadata["preferences"] == {"used": 12, "skipped": {"duplicate": 1}}
     assert made.version.digest in policy.version.parents
     curves = {name for name, _ in _losses(tmp_path, place)}
     assert {"loss", "accuracy", "rewards/reward_model/mean"} <= curves

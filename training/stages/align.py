@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from transformers import Trainer, set_seed
 
+from harness import Json
 from training.align_dpo import make_trainer as make_dpo
 from training.align_effect import Before, with_effect
 from training.align_grpo import make_trainer as make_grpo
@@ -16,9 +18,11 @@ from training.align_settings import AlignStage
 from training.job import Job
 from training.loop import fit
 from training.models import finish
+from training.preferences import Preference
 from training.recipe import Result
 
-MAKERS: Mapping[str, Callable[[Job], tuple[Trainer, Any]]] = {"dpo": make_dpo, "rlhf": make_grpo, "reward": make_reward}
+Maker: TypeAlias = Callable[[Job, Sequence[Preference]], tuple[Trainer, Any]]
+MAKERS: Mapping[str, Maker] = {"dpo": make_dpo, "rlhf": make_grpo, "reward": make_reward}
 
 
 def run(job: Job) -> Result:
@@ -37,9 +41,13 @@ def run(job: Job) -> Result:
 def _aligned(job: Job) -> Result:
     settings: AlignStage = job.settings
     set_seed(settings.seed)
-    trainer, processor = MAKERS[settings.alignment_method](job)
+    given = settings.read_preferences() if settings.preferences is not None else None
+    trainer, processor = MAKERS[settings.alignment_method](job, given.records if given is not None else ())
     before = job.folder / "before.json"
     if settings.evaluate is not None:
         trainer.add_callback(Before(trainer, processor, before))
     result = fit(trainer, processor, job, lambda trained, folder: finish(trained, processor, folder))
+    if given is not None:
+        counts: dict[str, Json] = {"used": len(given.records), "skipped": dict(given.skipped)}
+        result = replace(result, facts={**result.facts, "preferences": counts})
     return result if settings.evaluate is None else with_effect(result, job, before)
