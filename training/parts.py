@@ -95,10 +95,11 @@ class Freezing(TrainerCallback):
         for name, parameters in parts.items():
             for parameter in parameters:
                 parameter.requires_grad_(parameter.requires_grad and name in self.starts)
-        self.trained = {
-            name: [parameter for parameter in parameters if parameter.requires_grad]
-            for name, parameters in parts.items()
-        }
+        # By name: spread over several processes, the model has other parameters than it was made with.
+        self.trained: dict[str, dict[str, int]] = {name: {} for name in parts}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                self.trained[part_of(name)][name] = parameter.numel()
         if not any(self.trained[name] for name, start in self.starts.items() if not start):
             raise ConfigError(f"train: nothing is trained at the first step; the model has {', '.join(parts)}")
         self.sizes = {name: sum(map(nn.Parameter.numel, parameters)) for name, parameters in parts.items()}
@@ -106,7 +107,7 @@ class Freezing(TrainerCallback):
     def __str__(self) -> str:
         said = []
         for name, size in self.sizes.items():
-            trained, start = sum(map(nn.Parameter.numel, self.trained[name])), self.starts.get(name)
+            trained, start = sum(self.trained[name].values()), self.starts.get(name)
             when = f" from step {start + 1} on" if start else ""
             said.append(f"{name} {trained:,} of {size:,}{when}")
         return "trained parameters: " + ", ".join(said)
@@ -122,6 +123,7 @@ class Freezing(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Parts whose step it is are trained from now on."""
-        for name, start in self.starts.items():
-            for parameter in self.trained[name]:
-                parameter.requires_grad_(state.global_step >= start)
+        parameters = dict(kwargs["model"].named_parameters())
+        for part, start in self.starts.items():
+            for name in self.trained[part]:
+                parameters[name].requires_grad_(state.global_step >= start)

@@ -21,6 +21,7 @@ from training.conversations import ConversationCollator
 from training.lessons import Draw, Lesson, Picture
 from training.loop import trainer_arguments
 from training.models import Lora, adapt, finish, load
+from training.parts import Freezing, Late
 from training.processes import is_first, shared
 from training.scale import Scaled, blocks, come_together, scaled, with_whole_model
 from training.stages.sft import SftStage
@@ -76,13 +77,14 @@ class Gradients(TrainerCallback):
 
 def train(
     model: Path, folder: Path, *, steps: int = 4, batch: int = 2, accumulate: int = 1, resume: str | None = None,
-    lora: bool = False, look: bool = False, **scale: Any,
+    lora: bool = False, look: bool = False, late: bool = False, **scale: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Trains, and leaves `folder/finished` and the trainer's checkpoints.
 
     Args:
         resume: the checkpoint to go on from.
         look: has the whole model looked at after each step.
+        late: freezes the vision tower, and the language model at first.
 
     Returns:
         What the first process saw.
@@ -109,6 +111,9 @@ def train(
         data_collator=ConversationCollator(processor),
         processing_class=processor,
     )
+    if late:
+        policy = {"projector": True, "language": Late.model_validate({"from": 0.5})}
+        trainer.add_callback(Freezing(trainer.model, policy, steps, lambda part: False))
     layers = len(blocks(trainer.model))
     gradients = Gradients(trainer)
     trainer.add_callback(gradients)

@@ -60,16 +60,22 @@ class Runs:
 
 
 FSDP: Mapping[str, Any] = {"strategy": "fsdp"}
-ALONE: Mapping[str, Mapping[str, Any]] = {"alone": {}, "alone-accumulated": {"batch": 1, "accumulate": ROWS}}
+ALONE: Mapping[str, Mapping[str, Any]] = {
+    "alone": {},
+    "alone-accumulated": {"batch": 1, "accumulate": ROWS},
+    "alone-late": {"late": True},
+}
 TOGETHER: Mapping[str, Mapping[str, Any]] = {
     "ddp": {"strategy": "ddp"},
     "fsdp": FSDP,
     "fsdp-accumulated": {**FSDP, "batch": 1, "accumulate": 2},
     "fsdp-resumed": {**FSDP, "resume": "fsdp/trainer/checkpoint-2"},
     "fsdp-looked-at": {**FSDP, "look": True},
+    "fsdp-late": {**FSDP, "late": True},
 }
 MORE: Mapping[str, Mapping[str, Any]] = {
     "ddp-accumulated": {"strategy": "auto", "batch": 1, "accumulate": 2},
+    "ddp-late": {"strategy": "ddp", "late": True},
     "ddp-resumed": {"strategy": "ddp", "resume": "fsdp/trainer/checkpoint-2"},
     "fsdp-from-one": {**FSDP, "resume": "alone/trainer/checkpoint-2"},
     "fsdp-checkpointing": {**FSDP, "gradient_checkpointing": True},
@@ -172,12 +178,22 @@ def near_in_float32(weights: Mapping[str, Tensor], exact: Mapping[str, Tensor]) 
     assert 1e-5 < far(weights, exact) < 4e-3
 
 
+def test_a_part_that_is_trained_late_is_when_spread_too(runs: Runs) -> None:
+    for one, two in zip(runs.seen("alone-late")["gradients"], runs.seen("fsdp-late")["gradients"], strict=True):
+        assert far(one, two) < 1e-5
+    parts = [{name.split(".")[1] for name in step} for step in runs.seen("fsdp-late")["gradients"]]
+    assert ["language_model" in step for step in parts] == [False, False, True, True]
+    assert all("multi_modal_projector" in step and "vision_tower" not in step for step in parts)
+    assert far(runs.weights("alone-late"), runs.weights("fsdp-late")) < 1e-5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "same"),
     [
         ("ddp-accumulated", "alone"),
         ("ddp-resumed", "ddp"),
+        ("ddp-late", "alone-late"),
         ("fsdp-from-one", "alone"),
         ("fsdp-checkpointing", "fsdp"),
         ("fsdp-lora-resumed", "fsdp-lora"),
