@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from harness.checkpoints import EmbeddedStore
 from harness.errors import HarnessError
 from tests.training.trainings import (
     EVALUATE,
-    Child,
     arr_coc,
     carried_out,
     equal,
@@ -179,7 +179,7 @@ def test_no_worker_is_left_behind(world: Path, tmp_path: Path, number: int) -> N
     settings = sft(world / "llava", steps=400, save={"every": 300}, scale={"workers": 2})
     child = start_child(settings, tmp_path / "home", world)
     child.wait_for(lambda: len(alive(child.pid)) == 3)
-    child.wait_for(lambda: steps_done(child) > 0)
+    child.wait_for(lambda: steps_in(tmp_path / "home") > 0)
     if number == signal.SIGTERM:
         os.killpg(child.pid, number)
         assert child.code() == 143, child.said()
@@ -191,8 +191,9 @@ def test_no_worker_is_left_behind(world: Path, tmp_path: Path, number: int) -> N
     child.wait_for(lambda: not alive(child.pid), seconds=3)
 
 
-def steps_done(child: Child) -> int:
-    with workspace(child.output.with_suffix(""), Path()) as session:
+def steps_in(home: Path) -> int:
+    """How far the training of a workspace is."""
+    with workspace(home, Path()) as session:
         try:
             return max((training.step for training in session.trainings.all()), default=0)
         except HarnessError:
@@ -290,3 +291,37 @@ def after_a_step(process: subprocess.Popen[bytes], home: Path, before: set[str],
         time.sleep(0.01)
     time.sleep(seconds)
     process.send_signal(number)
+
+
+@pytest.mark.slow
+def test_all_processes_stop_after_the_same_step(world: Path, tmp_path: Path) -> None:
+    """SIGTERM to torchrun, which hands it to its processes one after the other."""
+    settings = sft(world / "llava", steps=30, save={"every": 100})
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    launch = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "harness", "train", str(config)]
+
+    def start(home: Path) -> subprocess.Popen[bytes]:
+        changes = {"HARNESS_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
+        return subprocess.Popen(command, cwd=world, env={**os.environ, **changes}, stderr=subprocess.PIPE)
+
+    def trained(home: Path) -> dict[str, torch.Tensor]:
+        process = start(home)
+        _, said = process.communicate()
+        assert process.returncode == 0, said.decode()
+        with workspace(home, world) as session:
+            (folder,) = home.glob("training/*/checkpoint")
+            assert session.checkpoints.get("tuned", "latest").metadata["step"] == 30
+            return load_file(folder / "model.safetensors")
+
+    process = start(tmp_path / "home")
+    while process.poll() is None and steps_in(tmp_path / "home") < 3:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 1, said.decode()
+    (step,) = complete(trainer_folder(tmp_path / "home"))
+    assert step < 30
+    assert f"step {step} is saved; the same command goes on from there" in said.decode()
+    assert equal(trained(tmp_path / "home"), trained(tmp_path / "whole"))
