@@ -12,9 +12,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import IMAGE, make_tiny_arr_coc, make_tiny_idefics3, make_tiny_llava
+from tiny_models import IMAGE, make_tiny_arr_coc, make_tiny_idefics3, make_tiny_llava, make_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from harness import ConfigError, DataError, Generation, ImageError, Request
 from plugins.models.arr_coc import QuestionPreparer
@@ -169,6 +177,36 @@ def test_an_answer_does_not_see_what_follows_it(folders: dict[str, Path], name: 
     before = slice(int(places[0]) - 1, int(places[2]))
     torch.testing.assert_close(first[before], second[before])
     assert not torch.allclose(first[int(places[2])], second[int(places[2])])
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in PaliGemma's processor
+def test_a_model_that_sees_its_prompt_at_once_does_not_see_its_answer_so() -> None:
+    """PaliGemma tells by the type of a token what is seen in both directions."""
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    images: Any = SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    images.image_seq_length = 16
+    assemble: Any = PaliGemmaProcessor
+    processor = assemble(images, make_tokenizer())
+    config = PaliGemmaConfig(
+        vision_config={**small, "model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8},
+        text_config={
+            **small, "model_type": "gemma", "num_key_value_heads": 1, "head_dim": 16,
+            "vocab_size": len(processor.tokenizer),
+        },
+        image_token_index=processor.image_token_id,
+        projection_dim=32,
+    )  # fmt: skip
+    model = PaliGemmaForConditionalGeneration(config).train()
+    collate = ConversationCollator(processor)
+    one, other = collate([draw(PROMPT, "a red ball")]), collate([draw(PROMPT, "a red dog")])
+    request = ProcessorPreparer(processor, config).prepare(Request((Drawn(),), PROMPT, Generation(8)))
+    length = request.tensors["input_ids"].shape[1]
+    for name in ("input_ids", "token_type_ids"):
+        assert torch.equal(one[name][:, :length], request.tensors[name])
+    with torch.no_grad():
+        first, second = (model(**batch).logits[0] for batch in (one, other))
+    torch.testing.assert_close(first[: length + 2], second[: length + 2])
+    assert not torch.allclose(first[length + 2], second[length + 2])
 
 
 def test_pictures_of_several_tiles_go_with_those_of_one(folders: dict[str, Path]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from tiny_models import make_tiny_arr_coc, make_tiny_idefics3, make_tiny_llava
 from torch import Tensor
 from transformers import (
@@ -21,7 +26,7 @@ from transformers import (
     Trainer,
 )
 
-from harness import CheckpointError, ConfigError, Session
+from harness import CheckpointError, ConfigError, HarnessError, Session
 from tests.training.trainings import equal, weights, workspace
 from training import microworld
 from training.conversations import ConversationCollator
@@ -85,10 +90,6 @@ class Plain:
     name = "plain.png"
 
     def read(self) -> bytes:
-        import io
-
-        from PIL import Image
-
         encoded = io.BytesIO()
         Image.new("RGB", (40, 30), "red").save(encoded, "PNG")
         return encoded.getvalue()
@@ -349,10 +350,6 @@ def test_a_start_that_is_no_model_for_pictures_is_named(session: Session, tmp_pa
 def test_a_start_without_its_weights_or_its_processor_is_named(
     folders: dict[str, Path], session: Session, tmp_path: Path
 ) -> None:
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
     shutil.copytree(folders["llava"], tmp_path / "torn")
     tensors = load_file(tmp_path / "torn" / "model.safetensors")
     tensors.pop(next(key for key in tensors if "multi_modal_projector" in key))
@@ -366,6 +363,29 @@ def test_a_start_without_its_weights_or_its_processor_is_named(
         carry_out(stage(tmp_path / "bare"), run, session)
     with pytest.raises(CheckpointError, match=r"absent: no config\.json"):
         carry_out(stage(tmp_path / "absent"), run, session)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read"), (b"no picture", "not a readable picture")],
+    ids=["missing", "broken"],
+)
+def test_a_picture_that_cannot_be_read_is_named(
+    folders: dict[str, Path], world: Path, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    shutil.copytree(world, tmp_path / "world")
+    (tmp_path / "world" / "benchmarks.yaml").write_text(
+        yaml.safe_dump({"benchmarks": {"gqa": {"data": str(tmp_path / "world/data/gqa")}}})
+    )
+    with workspace(tmp_path / "home", tmp_path / "world") as session:
+        sample = next(iter(session.benchmark("gqa", split="train").samples()))
+        bad = Path(sample.images[0].name)
+        assert tmp_path in bad.parents
+        bad.unlink()
+        if content is not None:
+            bad.write_bytes(content)
+        with pytest.raises(HarnessError, match=rf"{re.escape(str(bad))}: .*{message}"):
+            carry_out(stage(folders["llava"], steps=8), run, session)
 
 
 def test_the_start_is_the_parent(folders: dict[str, Path], session: Session) -> None:
