@@ -209,6 +209,7 @@ def test_bfloat16_is_near_with_spread_weights(more: Runs) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch warns of itself while it compiles
 def test_compiled_layers_give_the_same_gradients(runs: Runs, tmp_path: Path) -> None:
     seen = train(runs.model, tmp_path, batch=ROWS, compile=True, look=True)
     for one, two in zip(seen["gradients"], runs.seen("alone")["gradients"], strict=True):
