@@ -13,6 +13,8 @@ state in its plain form, so they are read by one process or by another number of
 from __future__ import annotations
 
 import copy
+import importlib.util
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +29,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
+from harness import ConfigError
 from training.processes import WORLD, is_first, join, meet, on_cpu, shared
 from training.settings import Scale
 
@@ -39,17 +42,32 @@ def scale_arguments(scale: Scale, device: str = "auto") -> dict[str, Any]:
 
     Args:
         device: the workspace's; the CPU where it says so or where there is nothing else.
+
+    Raises:
+        ConfigError: DeepSpeed's configuration cannot be used.
     """
     join(device)
     return {
         "use_cpu": on_cpu(device),
         "bf16": scale.precision == "bfloat16",
         "activation_checkpointing": scale.gradient_checkpointing,
-        "deepspeed": None if scale.deepspeed is None else str(scale.deepspeed),
+        "deepspeed": None if scale.deepspeed is None else _deepspeed(scale.deepspeed),
         "ddp_find_unused_parameters": True,  # what a step does not use, such as a router, is no error
         "dataloader_num_workers": _workers(on_cpu(device)) if scale.workers is None else scale.workers,
         "dataloader_pin_memory": not on_cpu(device),
     }
+
+
+def _deepspeed(file: Path) -> str:
+    try:
+        stage = json.loads(file.read_text(encoding="utf-8")).get("zero_optimization", {}).get("stage", 0)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"scale.deepspeed: {file} is no configuration of DeepSpeed's ({error})") from error
+    if stage == 3:
+        raise ConfigError(f"scale.deepspeed: {file} spreads weights (stage 3); that is what `strategy: fsdp` is for")
+    if importlib.util.find_spec("deepspeed") is None:
+        raise ConfigError("scale.deepspeed: DeepSpeed is not installed: `pip install deepspeed`, or use `strategy:`")
+    return str(file)
 
 
 def _workers(cpu: bool) -> int:

@@ -43,6 +43,12 @@ class Scale(Settings):
     deepspeed: Path | None = None
     """A DeepSpeed configuration that takes the place of `strategy`, for teams that have one; stages 0 to 2 of ZeRO."""
 
+    @model_validator(mode="after")
+    def _one_way(self) -> "Scale":
+        if self.deepspeed is not None and self.strategy != "auto":
+            raise ValueError("deepspeed: takes the place of strategy:; leave one of them out")
+        return self
+
 
 class Saving(Settings):
     """Points from which an interrupted training goes on."""

@@ -18,7 +18,9 @@ from tiny_models import make_tiny_arr_coc, make_tiny_llava
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
-from training.scale import blocks
+from harness import ConfigError
+from training.scale import blocks, scale_arguments
+from training.settings import Scale
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -214,6 +216,29 @@ def test_compiled_layers_give_the_same_gradients(runs: Runs, tmp_path: Path) -> 
     seen = train(runs.model, tmp_path, batch=ROWS, compile=True, look=True)
     for one, two in zip(seen["gradients"], runs.seen("alone")["gradients"], strict=True):
         assert far(one, two) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("[]", "no configuration of DeepSpeed's"),
+        ('{"zero_optimization": {"stage": 3}}', "`strategy: fsdp` is for"),
+    ],
+)
+def test_a_configuration_of_deepspeed_is_read_before_it_is_used(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "ds.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        scale_arguments(Scale(deepspeed=file))
+
+
+def test_batches_are_prepared_beside_a_gpu_only() -> None:
+    assert scale_arguments(Scale(), "cpu")["dataloader_num_workers"] == 0
+    assert scale_arguments(Scale(workers=3), "cpu")["dataloader_num_workers"] == 3
+    assert scale_arguments(Scale(), "cuda")["dataloader_num_workers"] >= 1
+    assert not scale_arguments(Scale(), "cuda")["use_cpu"]
 
 
 def test_layers_are_found_inner_ones_first(tmp_path: Path) -> None:
