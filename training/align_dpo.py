@@ -17,9 +17,9 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from training.align_settings import AlignStage
 from training.align_trl import Quiet, arguments, ordered, rows_of, speak_as_expected, without_copy
-from training.conversations import IGNORED, ConversationCollator
+from training.conversations import IGNORED, ConversationCollator, check_lessons
 from training.job import Job
-from training.lessons import Draw, Picture
+from training.lessons import Draw, Lesson, Picture
 from training.models import adapt, ends, find_start, load
 from training.preferences import Preference
 from training.scale import scaled
@@ -49,7 +49,12 @@ class PreferenceCollator:
 
 
 def _draw(preference: Preference, answer: str) -> Draw:
-    return Draw(Picture(preference.image, ()), (preference.prompt,), (answer,), (True,))
+    return Draw(_picture(preference), (preference.prompt,), (answer,), (True,))
+
+
+def _picture(preference: Preference) -> Picture:
+    lesson = Lesson(preference.where, preference.prompt, (preference.chosen, preference.rejected))
+    return Picture(preference.image, (lesson,))
 
 
 def make_trainer(job: Job, preferences: Sequence[Preference]) -> tuple[PreferenceTrainer, Any]:
@@ -57,10 +62,12 @@ def make_trainer(job: Job, preferences: Sequence[Preference]) -> tuple[Preferenc
 
     Raises:
         CheckpointError: what it starts from is not there.
+        DataError: a text holds the model's placeholder for a picture.
     """
     settings: AlignStage = job.settings
     start = find_start(settings.start, job.session, settings.revision)
     model, processor = load(start)
+    check_lessons(map(_picture, preferences), processor)
     reference = None
     if settings.lora is None or settings.reference_free is False:
         reference = load(start)[0].eval().requires_grad_(False)

@@ -95,6 +95,8 @@ class AlignStage(TrainerSettings):
         return self
 
     def _check_reward(self) -> None:
+        if self.scale.strategy == "fsdp":
+            raise ValueError("scale.strategy: rlhf generates while it trains, which spread weights cannot; take ddp")
         if self.reward is None:
             raise ValueError("reward: rlhf needs one; write BENCHMARK.SCORE or {model: NAME:ref}")
         if isinstance(self.reward, str):

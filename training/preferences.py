@@ -228,7 +228,7 @@ def _dataset(source: str, revision: str | None) -> Iterator[tuple[str, Json | Ba
             found = datasets.load_from_disk(str(folder))
             rows = found["train"] if isinstance(found, datasets.DatasetDict) else found
         elif revision is None:
-            raise DataError(f"{source} is on the hub: pin it with `revision:` of the preferences (a commit)")
+            raise DataError(f"{source}: no such file; of one on the hub, pin the commit with preferences_revision:")
         else:
             rows = datasets.load_dataset(source, revision=revision, split="train")
     except (OSError, ValueError, KeyError) as error:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tiny_models import make_tiny_arr_coc, make_tiny_llava
 from transformers import AutoModelForImageTextToText, AutoModelForSequenceClassification, AutoTokenizer
 
-from harness import ConfigError, Options, Session, UnknownName, load_run
+from harness import ConfigError, DataError, Options, Session, UnknownName, load_run
 from training import align_effect, align_grpo
 from training.align_dpo import COLUMN, PreferenceTrainer
 from training.align_dpo import make_trainer as make_dpo
@@ -198,6 +198,15 @@ def test_every_preference_comes_once_an_epoch_by_the_seed(place: Path, tmp_path:
     assert sorted(orders[0][:count]) == sorted(orders[0][count:]) == list(range(count))
     assert orders[0][:count] != orders[0][count:]
     assert orders[0] == orders[1] != orders[2]
+
+
+def test_a_text_with_the_placeholder_is_refused_before_training(place: Path, tmp_path: Path) -> None:
+    picture = next((place / "data").rglob("*.jpg"))
+    record = {"image": str(picture), "prompt": "Is it?", "chosen": "yes <image>", "rejected": "no"}
+    (tmp_path / "told.jsonl").write_text(json.dumps(record))
+    given = settings(place, preferences=str(tmp_path / "told.jsonl"))
+    with workspace(tmp_path, place) as session, pytest.raises(DataError, match=r"told\.jsonl:1: .*holds '<image>'"):
+        made_by(make_dpo, Job.of(given, session))
 
 
 # ---------------------------------------------------------------- going on
@@ -439,6 +448,10 @@ def test_a_reward_model_learns_to_tell(place: Path, tmp_path: Path) -> None:
         ({"alignment_method": "rlhf", "reward": "gqa"}, "must be BENCHMARK.SCORE"),
         ({"alignment_method": "rlhf", "reward": {"model": "judge:v0"}}, "a reward model says nothing of what is asked"),
         ({"alignment_method": "rlhf", "reward": "gqa.accuracy", "batch": 6}, "no whole groups of num_generations: 8"),
+        (
+            {"alignment_method": "rlhf", "reward": "gqa.accuracy", "scale": {"strategy": "fsdp"}},
+            "rlhf generates while it trains",
+        ),
         ({"alignment_method": "ppo"}, "'dpo', 'rlhf' or 'reward'"),
         ({"betta": 1}, "betta"),
     ],

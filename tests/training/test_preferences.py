@@ -93,7 +93,7 @@ def test_nothing_left_and_nothing_there_are_errors(folder: Path) -> None:
     for absent in ("absent.jsonl", "./absent", "no/such/file"):
         with pytest.raises(DataError, match="no such file"):
             read_preferences(absent)
-    with pytest.raises(DataError, match="pin it with `revision:`"):
+    with pytest.raises(DataError, match="pin the commit with preferences_revision:"):
         read_preferences("org/name")
 
 
