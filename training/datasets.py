@@ -179,7 +179,7 @@ class PreparedPictures(Sequence[Picture]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         row = int(self._places[index])
-        return self._picture(row, self._texts[row]["lessons"])
+        return self._picture(row, self._texts.data.column("lessons")[row].as_py())
 
     def __iter__(self) -> Iterator[Picture]:
         row = 0

@@ -235,6 +235,25 @@ def test_a_local_table_is_read_by_its_columns(
             world.prepare(tables={"mine": {"path": str(place), "split": "dev", "columns": columns}}, against=[])
 
 
+def test_a_table_of_the_hub_is_read_at_its_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(*names: Any, **given: Any) -> datasets.Dataset:
+        asked.append((names, given))
+        if len(asked) > 1:
+            raise ConnectionError("no network")
+        images = [{"bytes": encoded(scene(seed)), "path": None} for seed in range(2)]
+        return datasets.Dataset.from_dict({"image": images, "prompt": ["a", "b"], "answers": [["x"], ["y", "z"]]})
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    table = {"hub": "org/name", "revision": "a" * 40, "config": "small", "split": "dev"}
+    folder = world.prepare(tables={"far": table}, against=[])
+    assert asked == [(("org/name", "small"), {"revision": "a" * 40, "split": "dev"})]
+    assert [row["lessons"][0]["answers"] for row in content(folder)] == [["x"], ["y", "z"]]
+    with pytest.raises(DataError, match=r"org/name@b+: the split 'train' cannot be loaded \(no network\)"):
+        world.prepare(tables={"far": {"hub": "org/name", "revision": "b" * 40}}, against=[])
+
+
 GOOD = {"image": "a.png", "prompt": "Who?", "answer": "Me"}
 
 
@@ -360,7 +379,7 @@ def test_planted_copies_of_evaluation_pictures_are_found_by_kind_and_removed(wor
     world.add("quiz", "train", encoded(original), "bytes.png", ("Who?", "a"))
     world.add("quiz", "train", encoded(original, "BMP"), "pixels.bmp", ("Who?", "b"))
     world.add("quiz", "train", encoded(scene(101), "JPEG", quality=60), "jpeg.jpg", ("Is it red?", "c"))
-    world.add("quiz", "train", encoded(half, "JPEG", quality=85), "half.jpg", ("Who?", "d"))
+    world.add("quiz", "train", encoded(half, "JPEG", quality=85), "half.jpg", ("Why?", "v0"))
     folder = world.prepare(benchmarks=["quiz"])
     kept = {answers[0] for _, _, answers in lessons(folder)}
     assert kept == {"no", *(f"thing {seed}" for seed in range(6))}
@@ -368,14 +387,15 @@ def test_planted_copies_of_evaluation_pictures_are_found_by_kind_and_removed(wor
     assert told["pictures"] == {"same bytes": 1, "same pixels": 1, "alike": 2}
     assert told["pictures_found_in"] == {"quiz": 4}
     assert told["lessons"]["on these pictures"] == 4
-    assert told["lessons"]["the same question on the same picture"] == 1
+    assert told["lessons"]["the same question on the same picture"] == 2
+    assert told["lessons"]["same question and answer, in few words"] == 6  # of the six that are kept
     (one,) = told["examples"]["same pixels"]
     assert one == {"training": "quiz: pixels.bmp", "evaluation": "quiz: v0.png-0", "distance": 0.0}
     everything = world.prepare(benchmarks=["quiz"], contaminated="keep")
-    assert {answers[0] for _, _, answers in lessons(everything)} == {*kept, "a", "b", "c", "d"}
+    assert {answers[0] for _, _, answers in lessons(everything)} == {*kept, "a", "b", "c", "v0"}
     assert report(everything)["contamination"] == told
     by_pixels = world.prepare(benchmarks=["quiz"], alike=0)
-    assert {answers[0] for _, _, answers in lessons(by_pixels)} == {*kept, "c", "d"}
+    assert {answers[0] for _, _, answers in lessons(by_pixels)} == {*kept, "c", "v0"}
 
 
 def test_planted_questions_are_removed_where_they_are_long_and_counted_where_not(world: World) -> None:
@@ -471,6 +491,7 @@ def test_no_scene_and_no_picture_is_in_two_splits(made: list[tuple[set[tuple[str
     for one, other in itertools.combinations(entries, 2):
         if one.scenes & other.scenes or one.fingerprint.pixels == other.fingerprint.pixels:
             assert where[one.fingerprint.digest] == where[other.fingerprint.digest]
+    assert {row.digest: row.group for row in rows_of(entries[::-1], 0.3)} == {row.digest: row.group for row in rows}
     # As a graph: a group is a connected component, no more and no less.
     groups: dict[str, set[int]] = {}
     for number, row in enumerate(rows):
@@ -631,7 +652,8 @@ def test_wrong_references_shares_and_splits_are_named(published: World, tmp_path
         pictures(dataset=f"model:{tmp_path / 'model'}")
 
 
-def test_pictures_stay_on_disk_until_they_are_read(tmp_path: Path) -> None:
+def test_pictures_stay_on_disk_until_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.dataset_writer.BATCH", 1_000_000)
     random = np.random.default_rng(0)
     rows = []
     for number in range(20):
