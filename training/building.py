@@ -247,7 +247,9 @@ def _llava(settings: ModelSettings, vision: _Loaded, language: _Loaded, images: 
     # A tower that was trained is read before its last layer, as LLaVA does; of a new one all layers are to learn.
     layer = settings.settings.get("vision_feature_layer", -1 if vision.weights is None else -2)
     size = int(vision.config.image_size)
-    side, extra = _grid(vision.config, layer, size)
+    side, extra, width = _grid(vision.config, layer, size)
+    if getattr(vision.config, "hidden_size", None) is None:  # as of encoders in stages
+        vision.config.hidden_size = width
     config = LlavaConfig(
         vision_config=vision.config,
         text_config=language.config,
@@ -279,15 +281,15 @@ def _llava(settings: ModelSettings, vision: _Loaded, language: _Loaded, images: 
     return model, processor
 
 
-def _grid(config: PreTrainedConfig, layer: int, size: int) -> tuple[int, int]:
-    """Edge of the tower's square grid of patches, and tokens before it; no weights, no arithmetic."""
+def _grid(config: PreTrainedConfig, layer: int, size: int) -> tuple[int, int, int]:
+    """Edge of the tower's square grid of patches, tokens before it, and size of each; no weights, no arithmetic."""
     with torch.device("meta"):
         pixels = torch.empty(1, getattr(config, "num_channels", 3), size, size)
         hidden = AutoModel.from_config(config).eval()(pixels, output_hidden_states=True).hidden_states[layer]
     for extra in (0, 1):
         side = math.isqrt(hidden.shape[1] - extra)
         if hidden.ndim == 3 and side * side + extra == hidden.shape[1]:
-            return side, extra
+            return side, extra, hidden.shape[2]
     raise ValueError(
         f"vision: a {config.model_type} gives {tuple(hidden.shape)} for {size}x{size} pixels; llava needs a square "
         "grid of patches in a row, with one token before it at most"
