@@ -606,16 +606,16 @@ def test_gains_learn_to_tell_which_split_helps(tmp_path: Path) -> None:
     trainer, batch = stepped(tmp_path, gains={"every": 1})
     model, tree = trainer.taught.eval(), trainer.taught.tree
     inputs = {name: value for name, value in batch.items() if name not in ("target", "described")}
-    optimizer = torch.optim.Adam(model.attending.parameters(), 0.01)
+    optimizer = torch.optim.Adam(model.attending.parameters(), 0.02)
     found = []
-    for _ in range(25):
+    for _ in range(12):
         routing = model(**inputs, token_budget=7, learn_gains=True).routing
         loss = gain_loss(model, tree, inputs, routing, np.random.default_rng(1))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         found.append(float(loss.detach()))
-    assert np.mean(found[-5:]) < np.mean(found[:2]) - 0.3
+    assert found[-1] < found[0] - 0.3
 
 
 def test_options_belong_to_their_steps() -> None:

@@ -327,15 +327,29 @@ def same(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.fixture(scope="module")
+def alone(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """What a training makes that nobody watches; its trainer's checkpoints lie beside it."""
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            made[kind], _ = trained(tmp_path_factory.mktemp("alone"), kind, world)
+        return made[kind]
+
+    return folder
+
+
 EVERY = {"benchmarks": ["gqa"], "limit": 3, "every": 1, "batch": 3}
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_that_is_watched_ends_as_one_that_is_not(kind: str, world: Path, tmp_path: Path) -> None:
-    alone, _ = trained(tmp_path / "alone", kind, world)
+def test_a_training_that_is_watched_ends_as_one_that_is_not(
+    kind: str, world: Path, tmp_path: Path, alone: Callable[[str], Path]
+) -> None:
     watched, curves = trained(tmp_path / "watched", kind, world, evaluate=EVERY)
-    assert same(alone, watched)
+    assert same(alone(kind), watched)
     assert [step for step, _ in curves["eval_gqa.accuracy"]] == [1, 2, 3, 4]
     if kind == "arr-coc":
         for name in ("relevance_accuracy", "gqa.kept_fraction", "gqa.compression_factor", "gqa.tokens_per_patch"):
@@ -354,7 +368,12 @@ SCRIPT = {1: 0.1, 2: 0.9, 3: 0.5, 4: 0.9}
 
 @pytest.mark.parametrize(("broken", "higher"), [(False, False), (True, True)], ids=["unbroken", "interrupted"])
 def test_the_finished_checkpoint_is_the_best_one(
-    broken: bool, higher: bool, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broken: bool,
+    higher: bool,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    alone: Callable[[str], Path],
 ) -> None:
     """Each step's scores are given; which weights were finished is told from those that each step saved."""
     plain = stage("arr-coc", world)[0]
@@ -386,7 +405,6 @@ def test_the_finished_checkpoint_is_the_best_one(
     finished, curves = trained(tmp_path / "home", "arr-coc", world, evaluate=best, save=save)
     values = [value for _, value in curves[f"eval_{RELEVANCE}"]]
     assert values == [value if higher else -value for value in SCRIPT.values()]
-    two, _ = trained(tmp_path / "two", "arr-coc", world, save={"every": 1, "keep": 9})
-    steps = two.parent / "trainer"
+    steps = alone("arr-coc").parent / "trainer"
     assert same(finished, steps / "checkpoint-2")
     assert not same(finished, steps / "checkpoint-4")
