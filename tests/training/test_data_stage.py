@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
+from tests_support import ROOT
 
 from harness import (
     CheckpointError,
@@ -33,13 +34,16 @@ from harness import (
     UsageError,
     decode,
     digest_directory,
+    open_session,
 )
+from harness.cli import run as main
 from training.alignment import Scene
 from training.dataset_writer import Row, Taught, write_dataset
 from training.datasets import PreparedPictures, RowImage
 from training.fingerprints import Fingerprint, Looks, look, take
 from training.job import Job
 from training.lessons import Draw, Draws, LearningSettings, Lesson, Picture, read_pictures
+from training.microworld import build
 from training.preparation import Entry, part, rows_of
 from training.recipe import carry_out
 from training.stages.data import DataStage, run
@@ -777,3 +781,40 @@ def test_a_sample_with_two_pictures_is_named(world: World) -> None:
     world.session.__dict__["benchmark"] = lambda name, split=None: two
     with pytest.raises(DataError, match="sample 's' has 2 pictures; one is learnt from"):
         read_pictures(world.session, ["quiz"], split="train")
+
+
+@pytest.mark.slow
+def test_from_the_microworld_through_a_dataset_to_a_trained_model(workspace: Path) -> None:
+    build(workspace / "data" / "microworld", images=60, evaluation_images=10)
+    shutil.copy(ROOT / "benchmarks.yaml", workspace)
+    questions = json.loads((workspace / "data/microworld/gqa/testdev_balanced_questions.json").read_text())
+    leaked = [
+        {"image": f"{one['imageId']}.jpg", "prompt": one["question"], "answer": one["answer"]}
+        for one in questions.values()
+    ]
+    write_lines(workspace / "own.jsonl", *leaked, {"image": "1.jpg", "prompt": "What is new?", "answer": "this"})
+    (workspace / "data.yaml").write_text(
+        "stage: data\nname: world\nbenchmarks: [gqa, vqav2, coco_captions]\nsplits: {train: 0.8, validation: 0.2}\n"
+        "files:\n  own: {path: own.jsonl, images: data/microworld/gqa/images}\n"
+    )
+    (workspace / "arr.yaml").write_text(
+        "stage: arr_coc\nname: arr\nsteps: 3\nbatch: 2\nprompts: 2\nsave: {every: 3}\ngroup_by_length: 2\n"
+        "dataset: world:latest\nshares: {gqa: 2, vqav2: 1, own: 1}\n"
+        "alignment: {benchmark: gqa, scenes: train_sceneGraphs.json, first: 1}\n"
+    )
+    (workspace / "sft.yaml").write_text(
+        "stage: sft\nname: tuned\nstart: arr:latest\nsteps: 2\nbatch: 2\nsplit: validation\n"
+        "dataset: world:latest\nshares: {gqa: 1}\n"
+    )
+    assert main(["train", "data.yaml", "arr.yaml", "sft.yaml"]) == 0
+    with open_session() as session:
+        world, arr, tuned = (session.checkpoints.get(name, "latest") for name in ("world", "arr", "tuned"))
+        assert arr.parents == (world.digest,)
+        assert set(tuned.parents) == {arr.digest, world.digest}
+        told = world.metadata["report"]
+        pictures = {one["imageId"] for one in questions.values()}
+        assert told["contamination"]["pictures"] == {"same bytes": len(pictures), "same pixels": 0, "alike": 0}
+        assert sum(split["lessons"].get("own", 0) for split in told["splits"].values()) == 1
+        direct = read_pictures(session, ["gqa", "vqav2", "coco_captions"], split="train")
+        assert sum(split["pictures"] for split in told["splits"].values()) == len(direct)
+    assert main(["train", "data.yaml", "sft.yaml"]) == 0
