@@ -1,10 +1,9 @@
 """What a model learns from: pictures with all that is asked about them, and which of it is drawn when."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset
 
 from harness import DataError, ImageRef, Session
 from training.alignment import Scene
+from training.processes import WORLD as WORLD
 from training.settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -162,11 +162,8 @@ class LearningSettings(TrainerSettings):
             seed=self.seed,
             step=step,
             group_by_length=self.group_by_length,
+            shown=self.batch if self.scale.strategy == "fsdp" else 0,
         )
-
-
-WORLD = int(os.environ.get("WORLD_SIZE", "1"))
-"""Processes that train together, as torchrun and accelerate say."""
 
 
 class Draws(Dataset[Draw]):
@@ -191,11 +188,14 @@ class Draws(Dataset[Draw]):
         seed: int,
         step: int = 1,
         group_by_length: int = 0,
+        shown: int = 0,
     ) -> None:
         """Draws `prompts` lessons a picture, benchmarks by their `shares`; `image_drop` of them without the picture.
 
         Args:
             step: samples of an optimizer step, on all devices together.
+            shown: of every so many samples, which are one device's batch, the first has its picture: where weights
+                are spread, all devices have to run the same layers. 0 where that doesn't matter.
         """
         self.pictures = pictures
         self.shares = shares
@@ -204,6 +204,7 @@ class Draws(Dataset[Draw]):
         self.length = length
         self.seed = seed
         self.step = step
+        self.shown = shown
         self.group_by_length = group_by_length
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._sorted: tuple[int, list[Draw]] = (-1, [])
@@ -212,8 +213,12 @@ class Draws(Dataset[Draw]):
         return self.length
 
     def __getitem__(self, place: int) -> Draw:
-        if not self.group_by_length:
-            return self._draw(place)
+        draw = self._draw(place) if not self.group_by_length else self._of_group(place)
+        if self.shown and place % self.shown == 0 and not any(draw.seen):
+            return replace(draw, seen=(True, *draw.seen[1:]))
+        return draw
+
+    def _of_group(self, place: int) -> Draw:
         first, end = self._group(place)
         if self._sorted[0] != first:
             self._sorted = first, self._by_length(first, end)
