@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from arr_coc_model import ArrCocConfig, ArrCocForConditionalGeneration, ArrCocProcessor
 from arr_coc_model.presets import PRESETS
 from harness import ConfigError, Session
+from training.lessons import Picture
 from training.models import Start, find_start
 from training.resolution import edge, load_resized, resize_processor
 from training.settings import Settings
@@ -82,7 +83,7 @@ class Words(Settings):
     revision: str | None = None
     """The hub's commit."""
     benchmarks: tuple[str, ...] = ()
-    """Whose training texts it is learnt from; those of `shares` where none is named."""
+    """Whose training texts it is learnt from; what the stage itself learns from where none is named."""
     rare: int = Field(default=2, ge=1)
     """Words that occur fewer times are unknown."""
     instruction: int = Field(default=100, ge=1)
@@ -157,6 +158,12 @@ def texts(session: Session, benchmarks: Iterable[str], split: str) -> tuple[list
             prompts.append(task.request(sample).prompt)
             answers.extend(sample.references)
     return prompts, answers
+
+
+def said(pictures: Sequence[Picture]) -> tuple[list[str], list[str]]:
+    """All prompts and all answers of pictures."""
+    lessons = [lesson for picture in pictures for lesson in picture.lessons]
+    return [lesson.prompt for lesson in lessons], [answer for lesson in lessons for answer in lesson.answers]
 
 
 def build(settings: ModelSettings, session: Session, told: tuple[list[str], list[str]]) -> tuple[Any, Any]:

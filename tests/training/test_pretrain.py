@@ -115,7 +115,9 @@ def test_a_new_model_is_what_anyone_loads_and_asks(model: dict[str, Any], sessio
 
 def test_the_tokenizer_knows_the_words_of_all_that_it_is_to_learn_from(session: Session) -> None:
     words = {"benchmarks": ["coco_captions", "gqa"], "rare": 1, "instruction": 9}
-    folder = folder_of(carry_out(stage({**NEW, "tokenizer": words}), run, session), session)
+    made = carry_out(stage({**NEW, "tokenizer": words}), run, session)
+    assert {"coco_captions", "gqa [words]"} <= set(made.version.metadata["data"])
+    folder = folder_of(made, session)
     tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
     for name in words["benchmarks"]:  # type: ignore[attr-defined]
         task = session.benchmark(name, split="train")

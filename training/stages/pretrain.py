@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from transformers import set_seed
 
 from harness import Session
-from training.building import ModelSettings, build, texts
+from training.building import ModelSettings, build, said, texts
 from training.contrastive import Contrast, Kind, PairCollator, PretrainTrainer
 from training.conversations import ConversationCollator
 from training.job import Job
@@ -67,6 +67,13 @@ class PretrainStage(LearningSettings):
             )
         return self
 
+    def data_digests(self, session: Session) -> dict[str, str]:
+        """What is learnt from, the tokenizer's texts included: name -> digest."""
+        words = self.model.learnt
+        named = () if words is None else words.benchmarks
+        texts = {f"{name} [words]": session.benchmark(name, split=self.split).digest() for name in named}
+        return {**super().data_digests(session), **texts}
+
     def parents(self, session: Session) -> dict[str, str]:
         """What it starts from."""
         sources = {source.name: source.digest for source in self.model.sources(session).values()}
@@ -87,8 +94,8 @@ def run(job: Job) -> Result:
         model, processor = load(settings.model.sources(job.session)["start"], settings.model.image_size)
     else:
         words = settings.model.learnt
-        named = () if words is None else words.benchmarks or tuple(settings.shares)
-        model, processor = build(settings.model, job.session, texts(job.session, named, settings.split))
+        told = texts(job.session, words.benchmarks, settings.split) if words and words.benchmarks else said(pictures)
+        model, processor = build(settings.model, job.session, told)
     freezing = Freezing(model, settings.train, settings.steps, usual)
     contrast = Contrast(settings.objectives.loss) if settings.objectives.contrastive else None
     if contrast is not None:
