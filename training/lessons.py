@@ -231,7 +231,7 @@ class Draws(Dataset[Draw]):
         return max(first, begin), min(first + size, begin + len(self.pictures))
 
     def _by_length(self, first: int, end: int) -> list[Draw]:
-        draws = sorted((self._draw(place) for place in range(first, end)), key=_length)
+        draws = sorted((self._draw(place) for place in range(first, end)), key=text_length)
         start = first // self.step
         of_step = [
             range(max(first, step * self.step), min(end, (step + 1) * self.step))
@@ -261,6 +261,6 @@ class Draws(Dataset[Draw]):
         )
 
 
-def _length(draw: Draw) -> int:
+def text_length(draw: Draw) -> int:
     """Characters of the longest row, to which the others are padded; tokens go with them."""
     return max(len(prompt) + len(answer) for prompt, answer in zip(draw.prompts, draw.answers, strict=True))

@@ -45,7 +45,7 @@ class Imagining(TorchDispatchMode):
         """Inside, models are put together with fake parameters: nothing is drawn, no weights are read.
 
         `from_pretrained` reads the configuration alone. Buffers, such as tables, keep their values. A module stays
-        where it is whatever device it is sent to.
+        where it is whatever device it is sent to, and there is no device but the CPU.
         """
         register = nn.Module.register_parameter
 
@@ -54,10 +54,13 @@ class Imagining(TorchDispatchMode):
                 parameter = nn.Parameter(self.fake(parameter.data), parameter.requires_grad)
             register(module, name, parameter)
 
-        patches = (
+        patches: tuple[tuple[Any, str, Any], ...] = (
             (nn.Module, "register_parameter", register_fake),
             (nn.Module, "to", lambda module, *args, **kwargs: module),
             (PreTrainedModel, "from_pretrained", classmethod(_configured)),
+            (PreTrainedModel, "initialize_weights", lambda model: None),  # some draw until values please them
+            (torch.accelerator, "is_available", lambda: False),
+            (torch.cuda, "is_available", lambda: False),
         )
         before = [(owner, name, owner.__dict__[name]) for owner, name, _ in patches]
         try:

@@ -60,6 +60,11 @@ class Ledger(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """One operator."""
+        if torch.is_inference_mode_enabled() and func.namespace == "aten":  # those that are made of others come whole
+            with self:
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
         result = func(*args, **(kwargs or {}))
         for output in tree_leaves(result):
             if isinstance(output, Tensor):

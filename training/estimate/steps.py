@@ -12,14 +12,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
+from torch.utils.data import Subset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.cache_utils import DynamicLayer
 from transformers.trainer_callback import DefaultFlowCallback, PrinterCallback, ProgressCallback
 
 from training.estimate.imagining import Imagining
 from training.estimate.ledger import Ledger, Part
+from training.lessons import Draws, text_length
+from training.scale import Scaled
 
 MICRO_BATCHES = 2
 """Of one step: the second finds the gradients of the first, and a third would find no more."""
+LOOKED_AT = 512
+"""Samples among which the longest are looked for."""
+MOST_STEPS = 8
+"""That are ever done of a shortened training."""
 
 
 class Short(TrainerCallback):
@@ -71,6 +79,9 @@ def shorten(trainer: Trainer, steps: Sequence[int], ledger: Ledger | None = None
     trainer.callback_handler.callbacks.insert(0, Short(steps, ledger))
     trainer.args.gradient_accumulation_steps = min(trainer.args.gradient_accumulation_steps, MICRO_BATCHES)
     trainer.accelerator.gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    trainer.args.dataloader_num_workers = 0
+    if isinstance(trainer, Scaled):
+        trainer.scale = trainer.scale.model_copy(update={"compile": False})
 
 
 def trace_steps(trainer: Trainer, steps: Sequence[int], imagining: Imagining) -> Counter[Part]:
@@ -101,6 +112,40 @@ def trace_steps(trainer: Trainer, steps: Sequence[int], imagining: Imagining) ->
         trainer.train()
     data = ledger.peak["data"] * waiting // trainer.args.gradient_accumulation_steps
     return Counter({**ledger.peak, "data": data})
+
+
+@contextlib.contextmanager
+def caching(ledger: Ledger) -> Iterator[None]:
+    """Inside, keys and values that are kept from token to token are counted as such."""
+    update = DynamicLayer.update
+
+    def counted(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        with ledger.making("kv_cache"):
+            return update(layer, *args, **kwargs)
+
+    DynamicLayer.update = counted  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        DynamicLayer.update = update  # type: ignore[method-assign]
+
+
+def widest(trainer: Trainer) -> tuple[int, int]:
+    """Has the trainer learn its longest samples, as far as can be seen; their number in a batch, and tokens of one.
+
+    Of the first samples, those with the longest texts take the place of all; of others than `Draws` nothing is known
+    before they are made, and they stay in their order.
+    """
+    dataset: Any = trainer.train_dataset
+    rows = trainer.args.per_device_train_batch_size
+    if isinstance(dataset, Draws):
+        places = sorted(range(min(len(dataset), LOOKED_AT)), key=lambda place: -text_length(dataset[place]))
+        needed = rows * trainer.args.gradient_accumulation_steps * MOST_STEPS
+        chosen = (places[:rows] * (needed // min(rows, len(places)) + 1))[:needed]
+        dataset = trainer.train_dataset = Subset(dataset, chosen)
+    batch = trainer.data_collator([dataset[place] for place in range(min(rows, len(dataset)))])
+    ids = next((batch[name] for name in ("input_ids", "prompt_ids") if name in batch), None)
+    return (0, 0) if ids is None else (int(ids.shape[0]), int(ids.shape[1]))
 
 
 def models_of(trainer: Trainer) -> list[nn.Module]:
