@@ -76,7 +76,14 @@ def _workers(cpu: bool) -> int:
 
 
 def scaled(kind: type[Kind], scale: Scale) -> type[Kind]:
-    """The Trainer of that kind, which does as `scale` says."""
+    """The Trainer of that kind, which does as `scale` says.
+
+    Raises:
+        ConfigError: it generates while it trains, which spread weights do not allow: answers differ in length, and a
+            device that is done would no longer take part in gathering layers for the others.
+    """
+    if WORLD > 1 and scale.strategy == "fsdp" and any(base.__name__ == "GRPOTrainer" for base in kind.__mro__):
+        raise ConfigError("scale.strategy: fsdp cannot be used with a training that generates answers; use ddp")
     return type(kind.__name__, (Scaled, kind), {"scale": scale})
 
 

@@ -188,7 +188,8 @@ def run(job: Job) -> Result:
     pictures = settings.pictures(job.session, scenes)
     set_seed(settings.seed)
     start = None if settings.start is None else load(find_start(settings.start, job.session))
-    trainer = make_trainer(settings, pictures, job.folder / "trainer", start)
+    device = job.session.settings.workspace.device
+    trainer = make_trainer(settings, pictures, job.folder / "trainer", start, device)
     return fit(trainer, trainer.processor, job, finish)
 
 
@@ -201,13 +202,18 @@ def finish(trainer: Trainer, folder: Path) -> None:
 
 
 def make_trainer(
-    settings: ArrCocStage, pictures: Sequence[Picture], folder: Path, start: tuple[Any, Any] | None = None
+    settings: ArrCocStage,
+    pictures: Sequence[Picture],
+    folder: Path,
+    start: tuple[Any, Any] | None = None,
+    device: str = "auto",
 ) -> ArrCocTrainer:
     """Tokenizer, processor, model and data, put together.
 
     Args:
         folder: for its checkpoints.
         start: model and processor that go on learning.
+        device: the workspace's.
 
     Raises:
         ConfigError: what goes on is no ARR-COC, or the settings of the model or its budgets cannot be.
@@ -224,7 +230,7 @@ def make_trainer(
         raise ConfigError(f"budgets: {error}") from error
     vocabulary = Vocabulary([picture.scene for picture in pictures if picture.scene is not None], tokenizer)
     # train_sampling_strategy: what is drawn at which place is the draws' own to say.
-    args = {**trainer_arguments(settings, folder), "adam_beta2": 0.98, "train_sampling_strategy": "sequential"}
+    args = {**trainer_arguments(settings, folder, device), "adam_beta2": 0.98, "train_sampling_strategy": "sequential"}
     return scaled(ArrCocTrainer, settings.scale)(
         settings,
         vocabulary,
