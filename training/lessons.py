@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from harness import DataError, ImageRef, Session
 from training.alignment import Scene
-from training.processes import WORLD as WORLD
+from training.processes import WORLD
 from training.settings import TrainerSettings
 
 if TYPE_CHECKING:
