@@ -426,7 +426,7 @@ def test_the_instruction_of_a_task_without_questions_does_not_make_a_caption_lon
     ]
     told = report(world.prepare(benchmarks=["told"], long=3))["contamination"]["lessons"]
     assert told == {"same question and answer": 0, "same question and answer, in few words": 1}
-    with pytest.raises(DataError, match="0 pictures and 1 lessons are evaluated"):
+    with pytest.raises(DataError, match="0 pictures and 1 lessons are in an evaluation set"):
         world.prepare(benchmarks=["told"], long=2)
 
 

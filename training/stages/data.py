@@ -213,7 +213,9 @@ def _without(entries: Sequence[Entry], contamination: Contamination) -> list[Ent
 def _why(gathered: Gathered, contamination: Contamination) -> str:
     reasons = [f"{count} {why}" for why, count in gathered.dropped.items()]
     if contamination.pictures or contamination.lessons:
-        reasons.append(f"{len(contamination.pictures)} pictures and {len(contamination.lessons)} lessons are evaluated")
+        reasons.append(
+            f"{len(contamination.pictures)} pictures and {len(contamination.lessons)} lessons are in an evaluation set"
+        )
     return ", ".join(reasons) or "the sources hold none"
 
 
