@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from harness.errors import ConfigError, UnknownName, near
+from harness.errors import ConfigError, UnknownName, UsageError, near
 from harness.types import DataSource
 
 BENCHMARKS = "benchmarks.yaml"
@@ -201,11 +201,15 @@ def load_settings(config: Path | None = None) -> Settings:
     )
 
 
-def read_yaml(path: Path, model: type[Settings_]) -> Settings_:
+def read_yaml(path: Path, model: type[Settings_], changes: Sequence[str] = ()) -> Settings_:
     """A YAML file as a pydantic model, with `${NAME:-default}` taken from the environment.
+
+    Args:
+        changes: `key.path=value` (the value in YAML), each in the place of what the file has there.
 
     Raises:
         ConfigError: `file:line: what is wrong (did you mean …?)`.
+        UsageError: a change is malformed.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -222,8 +226,31 @@ def read_yaml(path: Path, model: type[Settings_]) -> Settings_:
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"not valid YAML: {error}", path) from error
     _refuse_repeated_keys(tree, path)
-    lines = dict(_lines(tree, ()))
-    return _validate({} if value is None else _expand(value, path, lines, ()), path, model, lines)
+    lines: dict[tuple[Any, ...], int | None] = dict(_lines(tree, ()))
+    value = {} if value is None else _expand(value, path, lines, ())
+    for change in changes:
+        value = _changed(value, change)
+        keys = change.partition("=")[0].split(".")
+        lines |= {tuple(keys[: depth + 1]): None for depth in range(len(keys))}
+    return _validate(value, path, model, lines)
+
+
+def _changed(value: Any, change: str) -> Any:
+    """The file's content with one value changed, in sections that are made where there are none."""
+    place, equals, text = change.partition("=")
+    keys = place.split(".")
+    if not equals or not all(keys):
+        raise UsageError(f"--set {change}: write KEY=VALUE, with dots between keys: --set save.every=50")
+    try:
+        new = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {change}: the value is not valid YAML; put it in quotes") from error
+    changed = section = dict(value) if isinstance(value, dict) else {}
+    for key in keys[:-1]:
+        section[key] = dict(section[key]) if isinstance(section.get(key), dict) else {}
+        section = section[key]
+    section[keys[-1]] = new
+    return changed
 
 
 def _read_toml(path: Path) -> Workspace:
@@ -235,7 +262,7 @@ def _read_toml(path: Path) -> Workspace:
     return _validate(_expand(value, path, {}, ()), path, Workspace, {})
 
 
-def _validate(value: Any, path: Path, model: type[Settings_], lines: Mapping[tuple[Any, ...], int]) -> Settings_:
+def _validate(value: Any, path: Path, model: type[Settings_], lines: Mapping[tuple[Any, ...], int | None]) -> Settings_:
     if isinstance(value, dict):  # a section with nothing under it is none
         value = {key: section for key, section in value.items() if section is not None}
     try:
@@ -264,7 +291,7 @@ def _first(folders: Sequence[Path], name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def _expand(value: Any, path: Path, lines: Mapping[tuple[Any, ...], int], at: tuple[Any, ...]) -> Any:
+def _expand(value: Any, path: Path, lines: Mapping[tuple[Any, ...], int | None], at: tuple[Any, ...]) -> Any:
     if isinstance(value, dict):
         return {key: _expand(item, path, lines, (*at, key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -318,7 +345,7 @@ def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
 
 
 def _located(
-    error: ValidationError, path: Path, model: type[BaseModel], lines: Mapping[tuple[Any, ...], int]
+    error: ValidationError, path: Path, model: type[BaseModel], lines: Mapping[tuple[Any, ...], int | None]
 ) -> ConfigError:
     """The first error, the deepest where a union gave several, at its place in the file."""
     details = max(error.errors(), key=lambda item: len(_known_path(item["loc"], lines)))
@@ -339,7 +366,7 @@ def _located(
     return ConfigError(f"{where}: {message}" + (f", not {got!r}" if not isinstance(got, dict) else ""), path, line)
 
 
-def _known_path(location: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> tuple[Any, ...]:
+def _known_path(location: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int | None]) -> tuple[Any, ...]:
     """A validation error's location without the names of models and types that a union adds to it."""
     place: tuple[Any, ...] = ()
     for part in location:

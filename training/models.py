@@ -33,6 +33,7 @@ class Lora(Settings):
     alpha: float = Field(default=32.0, gt=0)
     """Their output is scaled by alpha / r."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of their inputs that is left out while training."""
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     """Names (ends of names) of the layers that get one."""
     whole: tuple[str, ...] = ()

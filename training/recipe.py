@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,20 +57,24 @@ class _AnyStage(BaseModel):
     stage: str = ""
 
 
-def read_stage(config: Path) -> tuple[Any, Run]:
+def read_stage(config: Path, changes: Sequence[str] = ()) -> tuple[Any, Run]:
     """A config's settings, and the function that carries them out.
+
+    Args:
+        changes: `key.path=value`, each in the place of what the config has there.
 
     Raises:
         ConfigError: it cannot be read, names no stage, or holds a wrong key.
+        UsageError: a change is malformed.
     """
-    name = read_yaml(config, _AnyStage).stage
+    name = read_yaml(config, _AnyStage, changes).stage
     if not name:
         raise ConfigError(f"names no stage; write `stage:` and one of {', '.join(STAGES)}", config)
     if name not in STAGES:
         raise ConfigError(str(UnknownName("stage", name, STAGES)), config)
     module_name, _, model = STAGES[name].partition(":")
     module = importlib.import_module(module_name)
-    return read_yaml(config, getattr(module, model)), module.run
+    return read_yaml(config, getattr(module, model), changes), module.run
 
 
 def carry_out(settings: Any, run: Run, session: Session) -> Made:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from tests_support import ROOT, Command
 
-from training.microworld import build
 
 MICRO = """
 stage: arr_coc
@@ -22,12 +21,6 @@ router: {start: 0.5, every: 1, pictures: 1, budgets: {low: 8, high: 12}}
 alignment: {benchmark: gqa, scenes: train_sceneGraphs.json, first: 1}
 save: {every: 2}
 """
-
-
-@pytest.fixture(scope="session")
-def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A world of two dozen pictures."""
-    return build(tmp_path_factory.mktemp("data") / "world", images=16, evaluation_images=8).path
 
 
 @pytest.fixture
@@ -50,8 +43,8 @@ def test_data_synth_makes_a_world_and_leaves_it_alone(cli: Command, workspace: P
 
 def test_a_floor_is_trained_published_found_again_and_evaluated(cli: Command, world: Path) -> None:
     config = str(ROOT / "training" / "configs" / "majority.yaml")
-    first = json.loads(cli("train", config, "--json").stdout)
-    again = json.loads(cli("train", config, "--json").stdout)
+    (first,) = json.loads(cli("train", config, "--json").stdout)["stages"]
+    (again,) = json.loads(cli("train", config, "--json").stdout)["stages"]
     assert (first["checkpoint"], first["new"]) == ("majority:v0", True)
     assert again == {**first, "new": False}
     result = cli("eval", "--model", "majority:latest", "--suite", "core", "--limit", "10", "--json")
@@ -79,7 +72,7 @@ def test_our_model_is_trained_and_evaluated_with_and_without_pictures(cli: Comma
     (world / "micro.yaml").write_text(MICRO)
     trained = cli("train", "micro.yaml", "--json")
     assert trained.returncode == 0, trained.stderr
-    assert json.loads(trained.stdout)["checkpoint"] == "arr-coc:v0"
+    assert json.loads(trained.stdout)["stages"][0]["checkpoint"] == "arr-coc:v0"
     shown = json.loads(cli("checkpoints", "show", "arr-coc:latest", "--json").stdout)
     assert "alignment" in json.dumps(shown["metadata"]), "results can name the supervision that they rest on"
     models = ("--model", "arr-coc:latest", "--model", "arr-coc:latest,image=none")

@@ -33,7 +33,7 @@ def train(cli: Command, words: int, learnt_from: str = "gqa") -> str:
     Path("majority.yaml").write_text(f"stage: majority\nbenchmarks: [{learnt_from}]\nwords: {words}\n")
     made = cli("train", "majority.yaml", "--json")
     assert made.returncode == 0, made.stderr
-    return str(json.loads(made.stdout)["checkpoint"])
+    return str(json.loads(made.stdout)["stages"][0]["checkpoint"])
 
 
 def test_the_way_of_a_checkpoint(

@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from harness import Json, open_session
+from training.explain import explain
 from training.processes import is_first
 from training.recipe import Made, carry_out, read_stage
 
 
 @click.command("train")
 @click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Change a setting: --set save.every=50")
+@click.option("--explain", "explained", is_flag=True, help="Print every setting and what it means; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(configs: Sequence[Path], as_json: bool) -> None:
+def command(configs: Sequence[Path], changes: Sequence[str], explained: bool, as_json: bool) -> None:
     """Train the checkpoints that the configs describe, one after another, and publish them.
 
     The same command after an interruption goes on where it stopped; after completion it only says what it made.
     """
-    stages = [read_stage(config) for config in configs]
+    stages = [read_stage(config, changes) for config in configs]
+    if explained:
+        for settings, _ in stages:
+            click.echo(explain(settings), nl=False)
+        return
+    made = []
     with open_session() as session:
         for settings, run in stages:
-            made = carry_out(settings, run, session)
-            if not is_first():
-                continue
-            if as_json:
-                click.echo(msgspec.json.encode(document(made)))
-            else:
-                click.echo(sentence(made))
+            made.append(carry_out(settings, run, session))
+            if is_first():
+                click.echo(sentence(made[-1]), err=as_json or len(stages) > 1)
+    if is_first() and as_json:
+        click.echo(msgspec.json.encode({"stages": [document(one) for one in made]}))
+    elif is_first() and len(made) > 1:
+        _print_table(made)
 
 
 def document(made: Made) -> dict[str, Json]:
     """What `--json` says of a version."""
     version = made.version
     return {
+        "stage": version.metadata.get("stage"),
         "checkpoint": str(version),
         "digest": version.digest,
         "new": made.fresh,
         "size": version.size,
+        "steps": version.metadata.get("steps"),
         "scores": version.metadata.get("scores", {}),
     }
 
@@ -56,3 +70,24 @@ def sentence(made: Made) -> str:
         + (f"; {scores}" if scores else "")
         + f"\n`harness checkpoints pull {version} --out DIR` writes its files to a folder"
     )
+
+
+def _print_table(made: Sequence[Made]) -> None:
+    """One row a stage; the main score of each benchmark that any of them was asked."""
+    mains = {
+        benchmark: name
+        for one in reversed(made)
+        for name in reversed(one.version.metadata.get("scores", {}))
+        if not name.endswith(".coverage")
+        for benchmark in [name.partition(".")[0]]
+    }
+    table = Table("stage", "checkpoint", box=box.SIMPLE_HEAD)
+    for column in ("steps", *sorted(mains.values())):
+        table.add_column(column, justify="right")
+    for one in made:
+        metadata = one.version.metadata
+        scores = metadata.get("scores", {})
+        cells = [f"{scores[name]['value']:.3f}" if name in scores else "" for name in sorted(mains.values())]
+        table.add_row(str(metadata.get("stage")), str(one.version), str(metadata.get("steps") or ""), *cells)
+    console = Console(width=None if sys.stdout.isatty() else 80)
+    console.print(table)
