@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from tests_support import ROOT, Command
 
-
 MICRO = """
 stage: arr_coc
 shares: {gqa: 1, coco_captions: 0.2}
