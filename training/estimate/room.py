@@ -1,0 +1,94 @@
+# mypy: allow-untyped-calls
+# Parts of transformers carry no annotations.
+
+"""Whether a training fits where it is started: certain and at once before it loads, or by the whole estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import CheckpointError, ConfigError, HarnessError, Session
+from training.estimate.devices import Here, here
+from training.estimate.imagining import Imagining
+from training.models import Start, adapt, find_start, load
+from training.processes import WORLD
+
+GB = 10**9
+SURE = 4
+"""A model whose training takes so many times less than there is needs no closer look."""
+STATE = 16
+"""Bytes of a trained weight: itself, its gradient, and AdamW's two moments, each in float32."""
+
+
+def ensure_room(settings: Any, session: Session) -> None:
+    """Refuses what cannot fit, before any weight is read: the weights, gradients and optimizer alone are too much.
+
+    Raises:
+        ConfigError: says what is needed, what there is, and what to lower.
+    """
+    start = _start(settings, session)
+    if start is None:
+        return
+    place = here(session.settings.workspace.device)
+    each = place.free // WORLD if place.device == "cpu" else place.free
+    if (stored := _stored(start)) and stored * STATE // 2 * SURE < each:  # two bytes a weight, if not four
+        return
+    with Imagining().building():
+        try:
+            model = adapt(load(start, getattr(settings, "image_size", None))[0], settings.lora, settings.seed)
+        except HarnessError:
+            return  # whoever loads it says so better
+    weights = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    parts = {
+        "weights": sum(4 * size for size, _ in weights),
+        "gradients and optimizer": sum(12 * size for size, trained in weights if trained),
+    }
+    if settings.scale.strategy == "fsdp":
+        parts = {part: size // WORLD for part, size in parts.items()}
+    if sum(parts.values()) > each:
+        raise no_room(settings, parts, Here(place.name, place.device, each), least=True)
+
+
+def no_room(settings: Any, parts: Mapping[str, int], place: Here, *, least: bool = False) -> ConfigError:
+    """The error that says so."""
+    told = ", ".join(f"{part.replace('_', ' ')} {size / GB:.1f}" for part, size in parts.items() if size >= 0.05 * GB)
+    about = "at least" if least else "about"
+    total = sum(parts.values()) / GB
+    return ConfigError(
+        f"{settings.name} does not fit: its training needs {about} {total:.1f} GB ({told}), and {place.name} has "
+        f"{place.free / GB:.1f} GB free; {_advice(settings, parts)}, or try anyway with --force"
+    )
+
+
+def _advice(settings: Any, parts: Mapping[str, int]) -> str:
+    found = []
+    if getattr(settings, "lora", settings) is None:
+        found.append("train adapters alone (lora: {})")
+    if "activations" in parts:
+        if settings.scale.precision == "float32":
+            found.append("compute in halves (scale.precision: bfloat16)")
+        if not settings.scale.gradient_checkpointing:
+            found.append("compute activations twice (scale.gradient_checkpointing: true)")
+        if settings.batch > 1:
+            found.append("take smaller batches (batch:, and accumulate: for the same steps)")
+    if settings.scale.strategy != "fsdp":
+        found.append("spread it over several devices (scale.strategy: fsdp)")
+    return "; ".join(found) or "take a smaller model"
+
+
+def _start(settings: Any, session: Session) -> Start | None:
+    """The model that is loaded and trained; None where it is put together anew."""
+    text = getattr(settings, "start", None)
+    if text is None or not hasattr(settings, "lora"):
+        return None
+    try:
+        return find_start(text, session, settings.revision)
+    except CheckpointError:
+        return None
+
+
+def _stored(start: Start) -> int:
+    """Bytes of its weights on disk; 0 where they are not there yet."""
+    return sum(file.stat().st_size for file in Path(start.place).glob("*.safetensors"))
