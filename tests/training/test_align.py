@@ -200,6 +200,27 @@ def test_every_preference_comes_once_an_epoch_by_the_seed(place: Path, tmp_path:
     assert orders[0] == orders[1] != orders[2]
 
 
+@pytest.mark.parametrize("start", ["llava", "arr"])
+def test_a_few_preferences_are_learnt_by_heart(place: Path, tmp_path: Path, start: str) -> None:
+    """Of two pictures, the one is to be called red, the other blue: no text tells which."""
+    pictures = sorted((place / "data/coco_captions/train2014").glob("*.jpg"))[:2]
+    lines = [
+        {"image": str(picture), "prompt": "what color is this ?", "chosen": right, "rejected": wrong}
+        for picture, right, wrong in zip(pictures, ("red", "blue"), ("blue", "red"), strict=True)
+    ]
+    (tmp_path / "two.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = settings(
+        place, start=str(place / start), preferences=str(tmp_path / "two.jsonl"), steps=80, batch=2,
+        learning_rate=3e-3, save={"every": 80}, track={"every": 20},
+    )  # fmt: skip
+    with workspace(tmp_path / "home", place) as session:
+        carry_out(given, run, session)
+        curves = session.trainings.curves(session.trainings.all()[0])
+    assert curves["rewards/accuracies"][-1][1] == 1.0
+    assert curves["rewards/margins"][-1][1] > 0.5
+    assert curves["loss"][-1][1] < 0.5
+
+
 def test_a_text_with_the_placeholder_is_refused_before_training(place: Path, tmp_path: Path) -> None:
     picture = next((place / "data").rglob("*.jpg"))
     record = {"image": str(picture), "prompt": "Is it?", "chosen": "yes <image>", "rejected": "no"}
@@ -251,7 +272,7 @@ def test_preferences_learnt_with_an_interruption(place: Path, tmp_path: Path, mo
     assert_goes_on(given, PreferenceTrainer, place, tmp_path, monkeypatch)
 
 
-class Longest:
+class Letters:
     """A reward of nothing but letters: every answer of an untaught model has some."""
 
     name = "letters"
@@ -268,9 +289,24 @@ def test_rewards_learnt_with_an_interruption(
     place: Path, tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = align_grpo.make_reward
-    monkeypatch.setattr(align_grpo, "make_reward", lambda *given: Longest(make(*given)))
+    monkeypatch.setattr(align_grpo, "make_reward", lambda *given: Letters(make(*given)))
     given = rlhf(place, start=str(place / start), accumulate=2, batch=4)
     assert_goes_on(given, GroupTrainer, place, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["llava", "arr"])
+def test_what_is_rewarded_is_said_more_often(
+    place: Path, tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = align_grpo.make_reward
+    monkeypatch.setattr(Letters, "worth", lambda self, asked, texts: [float("e" in text) for text in texts])
+    monkeypatch.setattr(align_grpo, "make_reward", lambda *given: Letters(make(*given)))
+    given = rlhf(place, start=str(place / start), steps=60, batch=16, learning_rate=3e-3, save={"every": 60})
+    with workspace(tmp_path, place) as session:
+        carry_out(given, run, session)
+        rewards = [value for _, value in session.trainings.curves(session.trainings.all()[0])["reward"]]
+    assert sum(rewards[-10:]) / 10 > sum(rewards[:10]) / 10 + 0.2
 
 
 # ---------------------------------------------------------------- before and after
