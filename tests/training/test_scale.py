@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
 from harness import ConfigError
+from training.lessons import LearningSettings
+from training.microworld import build
 from training.scale import blocks, scale_arguments
 from training.settings import Scale
 
@@ -241,8 +246,128 @@ def test_batches_are_prepared_beside_a_gpu_only() -> None:
     assert not scale_arguments(Scale(), "cuda")["use_cpu"]
 
 
+@pytest.mark.parametrize("group", [0, 2])
+def test_each_batch_of_a_device_has_a_picture_where_weights_are_spread(group: int) -> None:
+    settings = LearningSettings.model_validate(
+        {
+            "stage": "any", "name": "a", "shares": {"made": 1}, "steps": 6, "batch": 2, "image_drop": 0.9,
+            "group_by_length": group, "scale": FSDP,
+        }
+    )  # fmt: skip
+    pictures = [draw.picture for draw in scale_runs.draws(5)]
+    spread = settings.draws(pictures)
+    whole = settings.model_copy(update={"scale": Scale()}).draws(pictures)
+    assert len(spread) == 12
+    seen = [spread[place].seen for place in range(12)]
+    assert seen[::2] == [(True,)] * 6
+    assert seen[1::2] == [whole[place].seen for place in range(1, 12, 2)]
+    assert not all(whole[place].seen[0] for place in range(0, 12, 2))
+    assert [spread[place].prompts for place in range(12)] == [whole[place].prompts for place in range(12)]
+
+
 def test_layers_are_found_inner_ones_first(tmp_path: Path) -> None:
     model: nn.Module = AutoModelForImageTextToText.from_pretrained(make_tiny_arr_coc(tmp_path))
     assert [type(part).__name__ for part in blocks(model)] == [
         *["LlamaDecoderLayer"] * 2, "ConvNextLayer", "ConvNextStage",
     ]  # fmt: skip
+
+
+CONFIG = """\
+stage: sft
+name: tuned
+start: ./model
+shares: {vqav2: 1, gqa: 1}
+steps: 40
+batch: 2
+scale: {strategy: fsdp}
+save: {every: 2, keep: 3}
+evaluate: {benchmarks: [gqa], split: testdev, every: 20, limit: 8}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a microworld, a model and a config for two processes."""
+    build(tmp_path / "data" / "microworld", images=30, evaluation_images=12)
+    shutil.copy(Path("benchmarks.yaml"), tmp_path)
+    make_tiny_llava(tmp_path / "model")
+    (tmp_path / "a.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def harness(folder: Path, *arguments: str) -> Any:
+    command = [sys.executable, "-P", "-m", "harness", *arguments, "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_the_command_on_two_processes_publishes_once_and_goes_on_after_sigterm(folder: Path) -> None:
+    command = [sys.executable, "-P", *TWO, "-m", "harness", "train", "a.yaml", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 120
+        while not list(folder.glob(".harness/training/*/trainer/checkpoint-*/trainer_state.json")):
+            assert time.monotonic() < until
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert said.count("is saved; the same command goes on from there") == 1
+    assert not list(folder.glob(".harness/training/*/checkpoint"))
+
+    made = trained(folder)
+    assert made["checkpoint"] == "tuned:v0"
+    assert made["new"]
+    assert not trained(folder)["new"]
+    harness(folder, "checkpoints", "pull", "tuned:v0", "--out", "one")
+    (run,) = harness(folder, "eval", "--model", "hf:./one", "--bench", "gqa", "--limit", "8")["runs"]
+    asked = {name: score["value"] for name, score in run["scores"].items()}
+    told = {name.removeprefix("gqa."): score["value"] for name, score in made["scores"].items()}
+    assert asked == {name: told[name] for name in asked}
+
+    shutil.rmtree(folder / ".harness")
+    assert trained(folder)["new"]
+    harness(folder, "checkpoints", "pull", "tuned:v0", "--out", "two")
+    assert far(*(load_file(folder / name / "model.safetensors") for name in ("one", "two"))) == 0
+
+
+def trained(folder: Path) -> Any:
+    done = on_two(["-m", "harness", "train", "a.yaml", "--json"], cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (made,) = json.loads(done.stdout)["stages"]
+    return made
+
+
+BREAKING = """\
+import os
+import sys
+from harness import DataError
+from harness.__main__ import main
+from training.conversations import ConversationCollator
+
+collate = ConversationCollator.__call__
+batches = 0
+
+def breaking(self, draws):
+    global batches
+    batches += 1
+    if os.environ["RANK"] == "1" and batches == 3:
+        raise DataError("1.jpg: no picture")
+    return collate(self, draws)
+
+ConversationCollator.__call__ = breaking
+sys.argv = ["harness", "train", "a.yaml"]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_ends_all(folder: Path) -> None:
+    (folder / "breaking.py").write_text(BREAKING)
+    done = on_two(["breaking.py"], cwd=folder)
+    assert done.returncode != 0
+    assert "error: 1.jpg: no picture" in done.stderr
+    assert "exitcode  : 2" in done.stderr
