@@ -100,6 +100,9 @@ class Freezing(TrainerCallback):
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 self.trained[part_of(name)][name] = parameter.numel()
+        for name, choice in policy.items():
+            if choice and not self.trained[name]:
+                raise ConfigError(f"train: all of {name} is frozen: no adapter is in it; name it in lora.whole")
         if not any(self.trained[name] for name, start in self.starts.items() if not start):
             raise ConfigError(f"train: nothing is trained at the first step; the model has {', '.join(parts)}")
         self.sizes = {name: sum(map(nn.Parameter.numel, parameters)) for name, parameters in parts.items()}

@@ -262,6 +262,12 @@ def test_with_adapters_only_they_and_the_named_parts_are_trained(folders: dict[s
     assert {name.split(".")[-2] for name in trained if part_of(name) == "projector"} == {"linear_1", "linear_2"}
 
 
+def test_a_part_that_no_adapter_is_in_cannot_be_trained(folders: dict[str, Path]) -> None:
+    adapted = adapt(load(start(folders["llava"]))[0], Lora(r=2, targets=("linear_1",)), 0)
+    with pytest.raises(ConfigError, match=r"train: all of vision is frozen: .*lora\.whole"):
+        Freezing(adapted, {"vision": _late(0.5)}, 10, usual)
+
+
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
