@@ -234,6 +234,7 @@ def test_a_part_that_is_not_there_is_named(session: Session, tmp_path: Path) -> 
         {"model": {**NEW, "vision": {"config": {"hidden_size": 3}}}},
         {"model": {**PRESET, "preset": "macro"}},
         {"model": {**PRESET, "architecture": "llava"}},
+        {"model": {**PRESET, "image_size": 64}},
         {"objectives": {"captioning": 0}},
         {"objectives": {"contrastive": 1}, "prompts": 2},
         {"objectives": {"contrastive": 1}, "image_drop": 0.1},

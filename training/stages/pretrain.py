@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 from transformers import set_seed
 
 from harness import Session
-from training.building import ModelSettings, build, said, texts
+from training.building import build, said, texts
+from training.composition import ModelSettings
 from training.contrastive import Contrast, Kind, PairCollator, PretrainTrainer
 from training.conversations import ConversationCollator
 from training.job import Job
