@@ -14,15 +14,13 @@ from torch.utils.data import Subset
 
 from harness import ConfigError, Json, Session
 from training.estimate.assembling import Assembly, StandIns
-from training.estimate.devices import here
-from training.estimate.estimating import Estimate, estimate, mode_of
+from training.estimate.devices import amount, here
+from training.estimate.estimating import estimate, mode_of
 from training.estimate.room import no_room
 from training.job import Job
 from training.lessons import Draws
 from training.processes import WORLD
 from training.settings import TrainerSettings
-
-GB = 10**9
 
 
 def plan(
@@ -39,7 +37,7 @@ def plan(
     if not isinstance(settings, TrainerSettings):
         job = Job.of(settings, session)
         return {**common, "data": dict(job.data), "starts_from": dict(job.parents)}, None
-    found, assembly = estimate(settings, run, session, stand_ins, others=False)
+    found, assembly = estimate(settings, run, session, stand_ins, training_only=True)
     stand_ins.plan(settings.name, assembly.trainer.model, assembly.processor)
     place = here(session.settings.workspace.device)
     memory = found.memory[mode_of(settings)]
@@ -59,13 +57,9 @@ def plan(
         "memory": {"parts": dict(parts), "total": sum(parts.values()), "longest": found.tokens},
         "device": {"name": place.name, "kind": place.device, "free": free},
         "fits": sum(parts.values()) <= free,
-        "notes": _notes(found),
+        "notes": list(found.notes),
     }
     return told, None if told["fits"] else no_room(settings, parts, place)
-
-
-def _notes(found: Estimate) -> list[str]:
-    return [note for note in found.notes if "inference" not in note]
 
 
 def _data(settings: Any, assembly: Assembly) -> dict[str, Json]:
@@ -163,8 +157,6 @@ def _lines(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     scale = told["scale"]
     lines.append(("arithmetic", f"{scale['precision']}, {scale['processes']} process(es), {scale['strategy']}"))
     memory, device = told["memory"], told["device"]
-    lines.append(
-        ("memory", f"about {memory['total'] / GB:.2f} GB of {device['free'] / GB:.1f} GB free: {device['name']}")
-    )
+    lines.append(("memory", f"about {amount(memory['total'])} of {amount(device['free'])} free: {device['name']}"))
     lines += [("note", note) for note in told["notes"]]
     return lines

@@ -36,14 +36,14 @@ class Job:
         session: the workspace.
         data: what is learnt from: its name -> its digest.
         parents: what it starts from: `NAME:vN` (or a folder) -> its digest.
-        planning: whether `fit` ends with `Assembled` before it does anything.
+        planning: where it works if it only plans: `fit` ends with `Assembled` before it does anything.
     """
 
     settings: Any
     session: Session
     data: Mapping[str, str]
     parents: Mapping[str, str]
-    planning: bool = False
+    planning: Path | None = None
 
     @classmethod
     def of(cls, settings: Any, session: Session) -> Job:
@@ -60,7 +60,8 @@ class Job:
     @property
     def folder(self) -> Path:
         """Where it works; kept between attempts."""
-        return self.session.home / "training" / f"{self.settings.stage}-{self.id[:12]}"
+        place = self.planning or self.session.home / "training"
+        return place / f"{self.settings.stage}-{self.id[:12]}"
 
     @property
     def _essential(self) -> dict[str, Json]:

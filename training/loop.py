@@ -69,7 +69,7 @@ def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, P
         StoreError: a checkpoint cannot be written; those before it are whole.
         Assembled: the job only plans.
     """
-    if job.planning:
+    if job.planning is not None:
         raise Assembled(trainer, processor)
     if (made := finished(job)) is not None:
         return made

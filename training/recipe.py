@@ -77,14 +77,22 @@ def read_stage(config: Path, changes: Sequence[str] = ()) -> tuple[Any, Run]:
     return read_yaml(config, getattr(module, model), changes), module.run
 
 
-def carry_out(settings: Any, run: Run, session: Session) -> Made:
-    """The version that the settings make of the data and parents as they are now: the published one, or a new one."""
+def carry_out(settings: Any, run: Run, session: Session, *, force: bool = False) -> Made:
+    """The version that the settings make of the data and parents as they are now: the published one, or a new one.
+
+    Args:
+        force: train also what does not fit into memory.
+    """
     job = Job.of(settings, session)
     if (there := shared(lambda: _published(job))) is not None:
         return Made(there, False)
     with _recorded(job):
         if hasattr(settings, "track"):
             settings.track.check()
+        if isinstance(settings, TrainerSettings) and not force:
+            from training.estimate.room import ensure_room  # it needs what a config that is wrong does not
+
+            ensure_room(settings, session)
         # Only where gradients are computed do several processes have something to do.
         result = run(job) if isinstance(settings, TrainerSettings) else shared(lambda: run(job))
         return Made(shared(lambda: _publish(job, result)), True)

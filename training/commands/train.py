@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -15,15 +17,26 @@ from rich.table import Table
 from harness import Json, open_session
 from training.explain import explain
 from training.processes import is_first
-from training.recipe import Made, carry_out, read_stage
+from training.recipe import Made, Run, carry_out, read_stage
 
 
 @click.command("train")
 @click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Change a setting: --set save.every=50")
 @click.option("--explain", "explained", is_flag=True, help="Print every setting and what it means; train nothing.")
+@click.option("--dry-run", is_flag=True, help="Put all together but the weights, print the plan; train nothing.")
+@click.option("--offline", is_flag=True, help="With --dry-run: do not ask the hub for what a model looks like.")
+@click.option("--force", is_flag=True, help="Train also what does not fit into memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(configs: Sequence[Path], changes: Sequence[str], explained: bool, as_json: bool) -> None:
+def command(
+    configs: Sequence[Path],
+    changes: Sequence[str],
+    explained: bool,
+    dry_run: bool,
+    offline: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Train the checkpoints that the configs describe, one after another, and publish them.
 
     The same command after an interruption goes on where it stopped; after completion it only says what it made.
@@ -33,16 +46,44 @@ def command(configs: Sequence[Path], changes: Sequence[str], explained: bool, as
         for settings, _ in stages:
             click.echo(explain(settings), nl=False)
         return
+    if dry_run:
+        _plan(stages, offline=offline, force=force, as_json=as_json)
+        return
     made = []
     with open_session() as session:
         for settings, run in stages:
-            made.append(carry_out(settings, run, session))
+            made.append(carry_out(settings, run, session, force=force))
             if is_first():
                 click.echo(sentence(made[-1]), err=as_json or len(stages) > 1)
     if is_first() and as_json:
         click.echo(msgspec.json.encode({"stages": [document(one) for one in made]}))
     elif is_first() and len(made) > 1:
         _print_table(made)
+
+
+def _plan(stages: Sequence[tuple[Any, Run]], *, offline: bool, force: bool, as_json: bool) -> None:
+    """Prints what the stages would do; a stage may start from what one before it would make."""
+    # PyTorch takes seconds to import, which a wrong config should not cost.
+    from training.dry_run import plan, show
+    from training.estimate.assembling import StandIns
+
+    told, errors = [], []
+    with open_session() as session, tempfile.TemporaryDirectory() as folder:
+        stand_ins = StandIns(Path(folder), offline=offline)
+        for settings, run in stages:
+            document, error = plan(settings, run, session, stand_ins)
+            told.append(document)
+            errors.extend([] if error is None else [error])
+            if not as_json:
+                show(_console(), document)
+    if as_json:
+        click.echo(msgspec.json.encode({"stages": told}))
+    if errors and not force:
+        raise errors[0]
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 80)
 
 
 def document(made: Made) -> dict[str, Json]:
@@ -89,5 +130,4 @@ def _print_table(made: Sequence[Made]) -> None:
         scores = metadata.get("scores", {})
         cells = [f"{scores[name]['value']:.3f}" if name in scores else "" for name in sorted(mains.values())]
         table.add_row(str(metadata.get("stage")), str(one.version), str(metadata.get("steps") or ""), *cells)
-    console = Console(width=None if sys.stdout.isatty() else 80)
-    console.print(table)
+    _console().print(table)

@@ -116,15 +116,18 @@ def assemble(
     Raises:
         HarnessError: whatever would end the training before its first step.
     """
+    folder = stand_ins.folder / "work"
     if real:
-        return _assembled(settings, run, session, None)
+        return _assembled(settings, run, session, folder, None)
     imagining = Imagining()
     with imagining.building(), standing_in(stand_ins):
-        return _assembled(settings, run, on_cpu(session), imagining)
+        return _assembled(settings, run, on_cpu(session), folder, imagining)
 
 
-def _assembled(settings: Any, run: Callable[[Job], Any], session: Session, imagining: Imagining | None) -> Assembly:
-    job = dataclasses.replace(Job.of(settings, session), planning=True)
+def _assembled(
+    settings: Any, run: Callable[[Job], Any], session: Session, folder: Path, imagining: Imagining | None
+) -> Assembly:
+    job = dataclasses.replace(Job.of(settings, session), planning=folder)
     set_seed(settings.seed)
     try:
         run(job)

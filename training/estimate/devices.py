@@ -16,6 +16,11 @@ USABLE: Final = 0.9
 caching allocator cannot fill."""
 
 
+def amount(size: int) -> str:
+    """Bytes as they are read."""
+    return f"{size / 10**9:,.1f} GB" if size >= 10**8 else f"{size / 10**6:,.2f} MB"
+
+
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """A model of GPU.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,7 +103,7 @@ class Estimate:
 
 
 def estimate(
-    settings: Any, run: Callable[[Job], Any], session: Session, stand_ins: StandIns, *, others: bool = True
+    settings: Any, run: Callable[[Job], Any], session: Session, stand_ins: StandIns, *, training_only: bool = False
 ) -> tuple[Estimate, Assembly]:
     """What the config needs, and the assembly that it was found on.
 
@@ -112,7 +111,7 @@ def estimate(
         settings, run: the stage's.
         session: the workspace; nothing is written in it.
         stand_ins: of models that are not there.
-        others: also with adapters, if the config has none, and without, if it has some.
+        training_only: without what answering needs, and with adapters or without them as the config has it.
 
     Raises:
         HarnessError: whatever would end the training before its first step.
@@ -122,8 +121,10 @@ def estimate(
     memory = {mode: train(assembly)}
     rows, tokens = widest(assembly.trainer)
     notes = list(stand_ins.notes)
+    if training_only:
+        return Estimate(sizes(assembly), memory, rows, tokens, notes), assembly
     answered = answer(assembly)
-    if others and hasattr(settings, "lora"):
+    if hasattr(settings, "lora"):
         name, lora = ("full", None) if settings.lora is not None else ("lora", Lora())
         changes: dict[str, Any] = {"lora": lora}
         if lora is None and getattr(settings, "reference_free", None):
@@ -133,8 +134,7 @@ def estimate(
         memory["inference"] = answered
     else:
         notes.append("nothing is said of inference: the config evaluates nothing")
-    assert assembly.trainer.model is not None
-    return Estimate(sizes(assembly.trainer.model), memory, rows, tokens, notes), assembly
+    return Estimate(sizes(assembly), memory, rows, tokens, notes), assembly
 
 
 def mode_of(settings: Any) -> str:
@@ -144,11 +144,12 @@ def mode_of(settings: Any) -> str:
     return "training"
 
 
-def sizes(model: nn.Module) -> dict[str, Size]:
+def sizes(assembly: Assembly) -> dict[str, Size]:
     """Part -> its parameters."""
+    assert assembly.trainer.model is not None
     return {
         part: Size(sum(map(nn.Parameter.numel, found)), sum(weight.numel() for weight in found if weight.requires_grad))
-        for part, found in parameters_by_part(model).items()
+        for part, found in parameters_by_part(assembly.trainer.model).items()
     }
 
 
@@ -192,7 +193,9 @@ def shards(model: Any, halved: bool) -> Shards:
 
 
 def answer(assembly: Assembly) -> Memory | None:
-    """Memory of answering one batch as the config's evaluation asks it; None where there is nothing to ask.
+    """Memory of answering a batch as the config's evaluation asks it; None where there is nothing to ask.
+
+    Of its benchmarks the one with the longest answers is asked.
 
     Raises:
         DataError: a sample cannot be asked.
@@ -207,15 +210,13 @@ def answer(assembly: Assembly) -> Memory | None:
     assert assembly.imagining is not None
     few = asked.model_copy(update={"limit": asked.batch, "every": None, "best": None})
     live = prepare_evaluation(few, assembly.job.session, trainer.model)
-    most: Counter[Part] = Counter()
+    longest = max(live.plans, key=lambda plan: plan.request(next(iter(plan.samples()))[1]).generation.max_new_tokens)
     said: list[str] = []
-    for plan in live.plans:
-        ledger = Ledger()
-        ledger.hold("weights", [*trainer.model.parameters(), *trainer.model.buffers()])
-        model = bare(trainer.model)
-        with assembly.imagining.building(), assembly.imagining, ledger, caching(ledger), resting(trainer.model):
-            replace(live, plans=(plan,)).scores(model, assembly.processor, said.append)
-        if said:
-            raise DataError(f"the evaluation cannot be asked: {said[0]}")
-        most = max(most, ledger.peak, key=Counter.total)
-    return Memory(most, shards(trainer.model, False))
+    ledger = Ledger()
+    ledger.hold("weights", [*trainer.model.parameters(), *trainer.model.buffers()])
+    model = bare(trainer.model)
+    with assembly.imagining.building(), assembly.imagining, ledger, caching(ledger), resting(trainer.model):
+        replace(live, plans=(longest,)).scores(model, assembly.processor, said.append)
+    if said:
+        raise DataError(f"the evaluation cannot be asked: {said[0]}")
+    return Memory(ledger.peak, shards(trainer.model, False))

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 from transformers import PreTrainedModel
 
 aten = torch.ops.aten
@@ -76,7 +75,7 @@ class Imagining(TorchDispatchMode):
     ) -> Any:
         """One operator."""
         given = dict(kwargs or {})
-        if not any(isinstance(value, FakeTensor) for value in tree_leaves((args, given))):
+        if not any(isinstance(tensor, FakeTensor) for tensor in tensors_of((*args, *given.values()))):
             return func(*args, **given)
         if func is aten._local_scalar_dense.default:
             return _number(args[0].dtype)
@@ -87,14 +86,26 @@ class Imagining(TorchDispatchMode):
         if func in INDEXED:
             places = [place for index in args[1] for place in _places(index)]
             args = (args[0], places, *args[2:])
-        result = func(*tree_map(self._twin, args), **tree_map(self._twin, given))
+        twins = {name: self._twin(value) for name, value in given.items()}
+        result = func(*(self._twin(value) for value in args), **twins)
         written = _written(func, args, given)
         if written is not None:
             return written if isinstance(result, Tensor) else result
         return _settled(func, args, given, result)
 
     def _twin(self, value: Any) -> Any:
-        return self.fake(value) if isinstance(value, Tensor) and not isinstance(value, FakeTensor) else value
+        if isinstance(value, Tensor):
+            return value if isinstance(value, FakeTensor) else self.fake(value)
+        return [self._twin(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def tensors_of(values: Any) -> Iterator[Tensor]:
+    """The tensors among an operator's arguments or results, lists of them included."""
+    for value in values if isinstance(values, list | tuple) else (values,):
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from tensors_of(value)
 
 
 def _configured(
@@ -147,7 +158,9 @@ def _settled(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: 
             return torch.full(output.shape, _extent(func, args, kwargs) // 2, dtype=output.dtype)
         return torch.zeros(output.shape, dtype=output.dtype)
 
-    return tree_map(settle, result)
+    if isinstance(result, list | tuple):
+        return type(result)(settle(output) for output in result)
+    return settle(result)
 
 
 def _extent(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:

@@ -13,10 +13,14 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from training.estimate.imagining import tensors_of
+
 Part: TypeAlias = Literal["weights", "gradients", "optimizer", "activations", "kv_cache", "data"]
+DEVICE = torch.ops.prim.device.default
 PARTS: tuple[Part, ...] = ("weights", "gradients", "optimizer", "activations", "kv_cache", "data")
 
 
@@ -60,15 +64,16 @@ class Ledger(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """One operator."""
+        if func is DEVICE and isinstance(args[0], FakeTensor):  # asked for more often than all that is computed
+            return args[0].fake_device
         if torch.is_inference_mode_enabled() and func.namespace == "aten":  # those that are made of others come whole
             with self:
                 parts = func.decompose(*args, **(kwargs or {}))
             if parts is not NotImplemented:
                 return parts
         result = func(*args, **(kwargs or {}))
-        for output in tree_leaves(result):
-            if isinstance(output, Tensor):
-                self._count(output, self._part)
+        for output in tensors_of(result):
+            self._count(output, self._part)
         return result
 
     def _count(self, tensor: Tensor, part: Part, move: bool = False) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import CheckpointError, ConfigError, HarnessError, Session
-from training.estimate.devices import Here, here
+from training.estimate.devices import Here, amount, here
 from training.estimate.imagining import Imagining
 from training.models import Start, adapt, find_start, load
 from training.processes import WORLD
 
-GB = 10**9
 SURE = 4
 """A model whose training takes so many times less than there is needs no closer look."""
 STATE = 16
@@ -53,12 +52,12 @@ def ensure_room(settings: Any, session: Session) -> None:
 
 def no_room(settings: Any, parts: Mapping[str, int], place: Here, *, least: bool = False) -> ConfigError:
     """The error that says so."""
-    told = ", ".join(f"{part.replace('_', ' ')} {size / GB:.1f}" for part, size in parts.items() if size >= 0.05 * GB)
+    total = sum(parts.values())
+    told = ", ".join(f"{part.replace('_', ' ')} {amount(size)}" for part, size in parts.items() if size > total // 100)
     about = "at least" if least else "about"
-    total = sum(parts.values()) / GB
     return ConfigError(
-        f"{settings.name} does not fit: its training needs {about} {total:.1f} GB ({told}), and {place.name} has "
-        f"{place.free / GB:.1f} GB free; {_advice(settings, parts)}, or try anyway with --force"
+        f"{settings.name} does not fit: its training needs {about} {amount(total)} ({told}), and {place.name} has "
+        f"{amount(place.free)} free; {_advice(settings, parts)}, or try anyway with --force"
     )
 
 

@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.cache_utils import DynamicLayer
 from transformers.trainer_callback import DefaultFlowCallback, PrinterCallback, ProgressCallback
 
+from training.align_effect import Before
 from training.estimate.imagining import Imagining
 from training.estimate.ledger import Ledger, Part
 from training.lessons import Draws, text_length
@@ -74,7 +75,7 @@ class Short(TrainerCallback):
 
 def shorten(trainer: Trainer, steps: Sequence[int], ledger: Ledger | None = None) -> None:
     """Has `trainer.train()` do these steps and nothing else: no saves, no logs, no evaluation."""
-    for kind in (DefaultFlowCallback, PrinterCallback, ProgressCallback):
+    for kind in (Before, DefaultFlowCallback, PrinterCallback, ProgressCallback):
         trainer.remove_callback(kind)
     trainer.callback_handler.callbacks.insert(0, Short(steps, ledger))
     trainer.args.gradient_accumulation_steps = min(trainer.args.gradient_accumulation_steps, MICRO_BATCHES)
