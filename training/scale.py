@@ -96,7 +96,7 @@ def with_whole_model(trainer: Trainer, work: Callable[[Any], T]) -> T:
     if not isinstance(trainer, Scaled) or trainer.shards is None:
         return shared(lambda: plainly(trainer.model, work))
     model = trainer.shards.whole()
-    return shared(lambda: work(model.to(trainer.args.device)))
+    return shared(lambda: plainly(model.to(trainer.args.device), work))
 
 
 def come_together(trainer: Trainer) -> None:
