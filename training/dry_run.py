@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -123,14 +124,22 @@ def _evaluations(settings: TrainerSettings) -> Json:
 
 
 def show(console: Console, told: Mapping[str, Any]) -> None:
-    """The plan, a line for each thing."""
+    """The plan, a line for each thing, or more where one is long."""
     for key, text in _lines(told):
-        console.print(f"{key:>14}  {text}", highlight=False, markup=False)
+        first, rest = f"{key:>14}  ", " " * 16
+        for line in textwrap.wrap(text, console.width, initial_indent=first, subsequent_indent=rest):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _short(name: str) -> str:
+    """Without most of a commit."""
+    before, at, commit = name.rpartition("@")
+    return before + at + commit[:12] if at else name
 
 
 def _lines(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("stage", f"{told['stage']} -> {told['name']}")]
-    lines += [("starts from", name) for name in told["starts_from"]]
+    lines += [("starts from", _short(name)) for name in told["starts_from"]]
     if "steps" not in told:
         return [*lines, *(("data", f"{name} {digest[:12]}") for name, digest in told["data"].items())]
     data, steps, rate = told["data"], told["steps"], told["learning_rate"]

@@ -20,6 +20,7 @@ from harness import CheckpointError, Session, near
 from training.architectures import described, stand_in
 from training.callbacks.evaluating import bare
 from training.estimate.imagining import Imagining
+from training.estimate.quiet import quiet
 from training.job import Assembled, Job
 from training.models import STAND_IN, Start
 
@@ -120,7 +121,7 @@ def assemble(
     if real:
         return _assembled(settings, run, session, folder, None)
     imagining = Imagining()
-    with imagining.building(), standing_in(stand_ins):
+    with imagining.building(), standing_in(stand_ins), quiet():
         return _assembled(settings, run, on_cpu(session), folder, imagining)
 
 

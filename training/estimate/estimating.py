@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -157,8 +155,7 @@ def train(assembly: Assembly) -> Memory:
     """Memory of the steps of an assembly without weights, which has run afterwards."""
     assert assembly.imagining is not None
     widest(assembly.trainer)
-    with contextlib.redirect_stderr(io.StringIO()):  # what the stage says as it begins
-        parts = trace_steps(assembly.trainer, heaviest(assembly.job.settings), assembly.imagining)
+    parts = trace_steps(assembly.trainer, heaviest(assembly.job.settings), assembly.imagining)
     return Memory(parts, shards(assembly.trainer.model, assembly.job.settings.scale.precision == "bfloat16"))
 
 

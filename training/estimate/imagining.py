@@ -11,6 +11,7 @@ first. So a model whose shapes depend on what it decides runs as it is, and so d
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -65,7 +66,10 @@ class Imagining(TorchDispatchMode):
         try:
             for owner, name, replacement in patches:
                 setattr(owner, name, replacement)
-            yield
+            with warnings.catch_warnings():
+                # A copy asks where the values lie, which nobody reads.
+                warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor", UserWarning)
+                yield
         finally:
             for owner, name, original in before:
                 setattr(owner, name, original)

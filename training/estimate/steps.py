@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from transformers.trainer_callback import DefaultFlowCallback, PrinterCallback, 
 from training.align_effect import Before
 from training.estimate.imagining import Imagining
 from training.estimate.ledger import Ledger, Part
+from training.estimate.quiet import quiet
 from training.lessons import Draws, text_length
 from training.scale import Scaled
 
@@ -156,15 +156,3 @@ def models_of(trainer: Trainer) -> list[nn.Module]:
         if isinstance(value, list | tuple):
             found |= {id(item): item for item in value if isinstance(item, nn.Module)}
     return list(found.values())
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without what a trainer says of itself."""
-    logger = logging.getLogger("transformers")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

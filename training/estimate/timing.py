@@ -15,7 +15,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from harness import UsageError
 from training.estimate.assembling import Assembly
-from training.estimate.steps import quiet, shorten, widest
+from training.estimate.quiet import quiet
+from training.estimate.steps import shorten, widest
 
 TIMED = 3
 """Steps that are timed, after one that is not."""
