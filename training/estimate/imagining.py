@@ -28,12 +28,17 @@ COMPARED = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "greater", "less", "gr
 INDEXED = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
 
 
+class _Fakes(FakeTensorMode):
+    def __deepcopy__(self, memo: Any) -> _Fakes:
+        return self  # copies of fake tensors are of the same kind, and may be computed with together
+
+
 class Imagining(TorchDispatchMode):
     """While it is entered, operators on fake tensors, or on real and fake ones together, compute shapes alone."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._fakes = FakeTensorMode(allow_non_fake_inputs=True)
+        self._fakes = _Fakes(allow_non_fake_inputs=True)
 
     def fake(self, tensor: Tensor) -> Tensor:
         """A tensor as large as this one, without values; of the CPU, as far as anybody asks."""
