@@ -27,6 +27,7 @@ from training.estimate.devices import GPUS, Here
 from training.estimate.estimating import Memory, Shards, answer, heaviest, train
 from training.estimate.imagining import Imagining
 from training.estimate.ledger import Ledger
+from training.estimate.quiet import quiet
 from training.estimate.report import duration, fewest
 from training.estimate.steps import models_of, shorten, widest
 from training.estimate.timing import Throughput
@@ -107,7 +108,8 @@ def measured_training(place: Path, settings: Any, run: Any) -> int:
         widest(trainer)
         trainer.data_collator = copied
         shorten(trainer, heaviest(settings))
-        return held(real) + allocated(trainer.train)
+        with quiet():
+            return held(real) + allocated(trainer.train)
 
 
 def measured_answering(place: Path, settings: Any, run: Any) -> int:
