@@ -101,9 +101,10 @@ def measured_training(place: Path, settings: Any, run: Any) -> int:
         real = assemble(settings, run, session, stand_ins(place), real=True)
         trainer, collate = real.trainer, real.trainer.data_collator
 
-        def copied(rows: Any) -> dict[str, Any]:
+        def copied(rows: Any) -> Any:
             # NumPy's memory, in which pictures are made, is not the allocator's.
-            return {name: value.clone() for name, value in collate(rows).items()}
+            batch = collate(rows)
+            return {name: value.clone() for name, value in batch.items()} if isinstance(batch, dict) else batch
 
         widest(trainer)
         trainer.data_collator = copied
@@ -179,8 +180,23 @@ def test_the_memory_of_training_is_that_of_real_steps(
         {"stage": "arr_coc", "router": {"start": 0.5, "every": 2, "pictures": 2, "floor": 0}, "steps": 8},
         {"stage": "align", **LLAVA, "preferences": "data/preferences/train.jsonl"},
         {"stage": "align", **LLAVA, **LORA, "preferences": "data/preferences/train.jsonl"},
+        {"stage": "align", **LLAVA, "alignment_method": "reward", "preferences": "data/preferences/train.jsonl"},
+        {"stage": "align", **LLAVA, "alignment_method": "rlhf", "reward": "gqa.accuracy", "num_generations": 4},
     ],
-    ids=["halves", "halves-twice", "accumulate", "frozen", "late", "larger", "arr_coc", "soft", "dpo", "dpo-lora"],
+    ids=[
+        "halves",
+        "halves-twice",
+        "accumulate",
+        "frozen",
+        "late",
+        "larger",
+        "arr_coc",
+        "soft",
+        "dpo",
+        "dpo-lora",
+        "reward",
+        "rlhf",
+    ],
 )
 def test_the_memory_of_other_trainings_is_that_of_real_steps(place: Path, changes: dict[str, Any]) -> None:
     check_training(place, changes)

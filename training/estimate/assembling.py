@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from transformers import Trainer, set_seed
 
 from harness import CheckpointError, Session, near
@@ -23,6 +23,9 @@ from training.estimate.imagining import Imagining
 from training.estimate.quiet import quiet
 from training.job import Assembled, Job
 from training.models import STAND_IN, Start
+
+PATIENCE = 5.0
+"""Seconds in which the hub may answer."""
 
 
 class StandIns:
@@ -80,7 +83,10 @@ class StandIns:
 
 
 def _reachable(name: str, revision: str) -> bool:
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        return True
     try:
+        HfApi().model_info(name, revision=revision, timeout=PATIENCE)  # downloads try again and again, this does not
         hf_hub_download(name, "config.json", revision=revision)
     except Exception:  # noqa: BLE001 - whatever keeps it from us
         return False

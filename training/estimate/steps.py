@@ -109,7 +109,7 @@ def trace_steps(trainer: Trainer, steps: Sequence[int], imagining: Imagining) ->
         return batch
 
     trainer.data_collator = collated
-    with imagining.building(), imagining, ledger, quiet():
+    with imagining.building(), imagining, ledger, caching(ledger), quiet():
         trainer.train()
     data = ledger.peak["data"] * waiting // trainer.args.gradient_accumulation_steps
     return Counter({**ledger.peak, "data": data})
