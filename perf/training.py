@@ -147,7 +147,7 @@ def trained(
     from harness import open_session
     from training.job import Job
     from training.loop import fit, trainer_arguments
-    from training.models import finish
+    from training.modelling.models import finish
     from training.scale import scaled
     from training.stages.sft import SftStage
 
@@ -202,7 +202,7 @@ def small_llava() -> tuple[Any, Any]:
     import torch
 
     from harness import Session
-    from training.building import ModelSettings, build
+    from training.modelling.building import ModelSettings, build
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

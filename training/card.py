@@ -22,7 +22,7 @@ SUPERVISION = {"alignment": "names and boxes of objects: patches were aligned wi
 
 _VERSION = re.compile(r"([\w.-]+):(v\d+)")
 _ON_HUB = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
-"""How `training.models.Start` names a version of the registry, and a model of the hub; all else is a folder."""
+"""How `modelling.models.Start` names a version of the registry, and a model of the hub; all else is a folder."""
 
 _TEMPLATE = """\
 ---

@@ -12,12 +12,12 @@ from pydantic import Field, field_validator
 from torch.utils.data import Dataset
 
 from harness import DataError, ImageRef, Session
-from training.alignment import Scene
+from training.arr_coc.alignment import Scene
 from training.processes import WORLD
 from training.settings import TrainerSettings
 
 if TYPE_CHECKING:
-    from training.datasets import Prepared
+    from training.preparing.datasets import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class LearningSettings(TrainerSettings):
         if self.dataset is None:
             return None
         # The library takes a second and 150 MB, which benchmarks' own files need not pay.
-        from training.datasets import Prepared
+        from training.preparing.datasets import Prepared
 
         return Prepared.of(self.dataset, session)
 

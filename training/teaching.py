@@ -11,8 +11,8 @@ from training.conversations import ConversationCollator, check_lessons
 from training.job import Job
 from training.lessons import LearningSettings, Picture
 from training.loop import trainer_arguments
-from training.models import ends
-from training.parts import LANGUAGE, Freezing, Policy
+from training.modelling.models import ends
+from training.modelling.parts import LANGUAGE, Freezing, Policy
 from training.scale import scaled
 
 Kind = TypeVar("Kind", bound=Trainer)

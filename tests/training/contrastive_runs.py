@@ -16,7 +16,7 @@ from transformers import TrainingArguments
 
 from training.contrastive import Contrast, PairCollator, PretrainTrainer
 from training.loop import trainer_arguments
-from training.models import load
+from training.modelling.models import load
 from training.processes import is_first
 from training.scale import scaled
 from training.stages.pretrain import PretrainStage

@@ -20,8 +20,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from training.conversations import ConversationCollator
 from training.lessons import Draw, Lesson, Picture
 from training.loop import trainer_arguments
-from training.models import Lora, adapt, finish, load
-from training.parts import Freezing, Late
+from training.modelling.models import Lora, adapt, finish, load
+from training.modelling.parts import Freezing, Late
 from training.processes import is_first, shared
 from training.scale import Scaled, blocks, come_together, scaled, with_whole_model
 from training.stages.sft import SftStage
@@ -160,7 +160,7 @@ class Looking(TrainerCallback):
 
 
 def start(model: Path) -> Any:
-    from training.models import Start
+    from training.modelling.models import Start
 
     return Start(str(model), str(model), None, "")
 

@@ -17,19 +17,19 @@ from tiny_models import make_tiny_arr_coc, make_tiny_llava
 from transformers import AutoModelForImageTextToText, AutoModelForSequenceClassification, AutoTokenizer
 
 from harness import ConfigError, DataError, Options, Session, UnknownName, load_run
-from training import align_effect, align_grpo
-from training.align_dpo import COLUMN, PreferenceTrainer
-from training.align_dpo import make_trainer as make_dpo
-from training.align_grpo import GroupTrainer
-from training.align_grpo import make_trainer as make_grpo
-from training.align_settings import AlignStage
+from training.aligning import effect, grpo
+from training.aligning.dpo import COLUMN, PreferenceTrainer
+from training.aligning.dpo import make_trainer as make_dpo
+from training.aligning.grpo import GroupTrainer
+from training.aligning.grpo import make_trainer as make_grpo
+from training.aligning.preferences import read_preferences
+from training.aligning.rewards import ModelReward, ScoreReward
+from training.aligning.settings import AlignStage
 from training.conversations import IGNORED
 from training.job import Job
 from training.microworld import build
-from training.models import find_start, load
-from training.preferences import read_preferences
+from training.modelling.models import find_start, load
 from training.recipe import Made, carry_out
-from training.rewards import ModelReward, ScoreReward
 from training.stages.align import run
 
 MODELS = ("llava", "plain", "arr")
@@ -288,8 +288,8 @@ class Letters:
 def test_rewards_learnt_with_an_interruption(
     place: Path, tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = align_grpo.make_reward
-    monkeypatch.setattr(align_grpo, "make_reward", lambda *given: Letters(make(*given)))
+    make = grpo.make_reward
+    monkeypatch.setattr(grpo, "make_reward", lambda *given: Letters(make(*given)))
     given = rlhf(place, start=str(place / start), accumulate=2, batch=4)
     assert_goes_on(given, GroupTrainer, place, tmp_path, monkeypatch)
 
@@ -299,9 +299,9 @@ def test_rewards_learnt_with_an_interruption(
 def test_what_is_rewarded_is_said_more_often(
     place: Path, tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = align_grpo.make_reward
+    make = grpo.make_reward
     monkeypatch.setattr(Letters, "worth", lambda self, asked, texts: [float("e" in text) for text in texts])
-    monkeypatch.setattr(align_grpo, "make_reward", lambda *given: Letters(make(*given)))
+    monkeypatch.setattr(grpo, "make_reward", lambda *given: Letters(make(*given)))
     given = rlhf(place, start=str(place / start), steps=60, batch=16, learning_rate=3e-3, save={"every": 60})
     with workspace(tmp_path, place) as session:
         carry_out(given, run, session)
@@ -316,8 +316,8 @@ def test_the_effect_is_told_and_the_first_figure_kept(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    ask = align_effect.ask
-    monkeypatch.setattr(align_effect, "ask", lambda *given: asked.append(1) or ask(*given))
+    ask = effect.ask
+    monkeypatch.setattr(effect, "ask", lambda *given: asked.append(1) or ask(*given))
     given = settings(place, steps=4, evaluate=EVALUATE)
     whole, resumed = assert_goes_on(given, PreferenceTrainer, place, tmp_path, monkeypatch)
     assert len(asked) == 2  # once a workspace, however many attempts

@@ -17,16 +17,16 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
 from harness import ConfigError, DataError, DataSource, Generation, ImageError, Request, Sample, Session, read_yaml
-from training.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
-from training.arr_coc_steps import learning_rate, plan_step
-from training.collate import Collator
+from training.arr_coc.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
+from training.arr_coc.collate import Collator
+from training.arr_coc.distilling import gain_loss, two_splits
+from training.arr_coc.steps import learning_rate, plan_step
 from training.conversations import ConversationCollator
-from training.distilling import gain_loss, two_splits
 from training.job import Job
 from training.lessons import Draws, read_pictures
+from training.modelling.tokenizer import word_tokenizer
 from training.resuming import newest_complete
 from training.stages.arr_coc import ArrCocStage, make_trainer, run
-from training.tokenizer import word_tokenizer
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 180, 30), "white": (240, 240, 240)}
 TAIL = "\nAnswer in a word."
@@ -427,7 +427,7 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(
         return plan_step(settings, step)
 
     with monkeypatch.context() as patched:
-        patched.setattr("training.arr_coc_trainer.plan_step", stop)
+        patched.setattr("training.arr_coc.trainer.plan_step", stop)
         with pytest.raises(Interrupted):
             made(SETTINGS, SESSION, tmp_path / "broken")
     (trainer,) = (tmp_path / "broken" / "training").glob("*/trainer")

@@ -37,14 +37,14 @@ from harness import (
     open_session,
 )
 from harness.cli import run as main
-from training.alignment import Scene
-from training.dataset_writer import Row, Taught, write_dataset
-from training.datasets import PreparedPictures, RowImage
-from training.fingerprints import Fingerprint, Looks, look, take
+from training.arr_coc.alignment import Scene
 from training.job import Job
 from training.lessons import Draw, Draws, LearningSettings, Lesson, Picture, read_pictures
 from training.microworld import build
-from training.preparation import Entry, part, rows_of
+from training.preparing.datasets import PreparedPictures, RowImage
+from training.preparing.fingerprints import Fingerprint, Looks, look, take
+from training.preparing.gathering import Entry, part, rows_of
+from training.preparing.writer import Row, Taught, write_dataset
 from training.recipe import carry_out
 from training.stages.data import DataStage, run
 
@@ -556,8 +556,8 @@ def test_the_content_digest_does_not_depend_on_files(world: World, monkeypatch: 
     whole = world.prepare(benchmarks=["quiz"])
     expected, told = content(whole), report(whole)
     shutil.rmtree(whole)
-    monkeypatch.setattr("training.dataset_writer.SHARD", 1500)
-    monkeypatch.setattr("training.dataset_writer.BATCH", 500)
+    monkeypatch.setattr("training.preparing.writer.SHARD", 1500)
+    monkeypatch.setattr("training.preparing.writer.BATCH", 500)
     sharded = world.prepare(benchmarks=["quiz"])
     assert len(list((sharded / "train").glob("*.arrow"))) > 1
     assert content(sharded) == expected
@@ -657,7 +657,7 @@ def test_wrong_references_shares_and_splits_are_named(published: World, tmp_path
 
 
 def test_pictures_stay_on_disk_until_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.dataset_writer.BATCH", 1_000_000)
+    monkeypatch.setattr("training.preparing.writer.BATCH", 1_000_000)
     random = np.random.default_rng(0)
     rows = []
     for number in range(20):

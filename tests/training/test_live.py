@@ -24,7 +24,7 @@ from training.callbacks.evaluating import RELEVANCE, ROUTING, ask, bare, prepare
 from training.conversations import ConversationCollator
 from training.job import Job
 from training.lessons import Draw, Lesson, Picture
-from training.models import find_start, finish, load
+from training.modelling.models import find_start, finish, load
 from training.settings import Evaluating
 from training.stages.arr_coc import ArrCocStage
 from training.stages.arr_coc import run as run_arr_coc
@@ -388,7 +388,7 @@ def test_the_finished_checkpoint_is_the_best_one(
     best = {**EVERY, "best": RELEVANCE, "higher_is_better": higher}
     save = {"every": plain.save.every, "keep": 1}
     if broken:
-        from training import arr_coc_trainer
+        from training.arr_coc import trainer as arr_coc_trainer
 
         plan_step = arr_coc_trainer.plan_step
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from harness import DataError, Session
+from training.aligning.preferences import SHOWN, normalised, read_preferences
 from training.microworld import build
-from training.preferences import SHOWN, normalised, read_preferences
 
 GOOD = {"image": "a.png", "prompt": "Is there a dog?", "chosen": "no", "rejected": "yes"}
 

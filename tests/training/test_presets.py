@@ -14,11 +14,11 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 
 from harness import open_session
 from training import microworld
-from training.architectures import described, stand_in
 from training.commands.train import command
 from training.estimate.assembling import StandIns, assemble
 from training.estimate.estimating import sizes
 from training.estimate.imagining import Imagining
+from training.modelling.architectures import described, stand_in
 from training.recipe import read_stage
 
 CONFIGS = ROOT / "training" / "configs"

@@ -33,7 +33,7 @@ from training import microworld
 from training.contrastive import FILE, Contrast, PairCollator, clip_loss, pooled, siglip_loss
 from training.conversations import ConversationCollator
 from training.lessons import Draw, Lesson, Picture
-from training.models import Start, load
+from training.modelling.models import Start, load
 from training.recipe import Made, carry_out
 from training.stages.pretrain import PretrainStage, run
 

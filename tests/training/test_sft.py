@@ -31,10 +31,10 @@ from tests.training.trainings import equal, weights, workspace
 from training import microworld
 from training.conversations import ConversationCollator
 from training.lessons import Draw, Lesson, Picture
-from training.models import Lora, Start, adapt, finish, load
-from training.parts import LANGUAGE, PARTS, Freezing, parameters_by_part, part_of
+from training.modelling.models import Lora, Start, adapt, finish, load
+from training.modelling.parts import LANGUAGE, PARTS, Freezing, parameters_by_part, part_of
+from training.modelling.resolution import interpolated
 from training.recipe import carry_out
-from training.resolution import interpolated
 from training.stages.sft import SftStage, run, usual
 
 MODELS = {"llava": make_tiny_llava, "idefics3": make_tiny_idefics3, "arr_coc": make_tiny_arr_coc}
@@ -146,7 +146,7 @@ def test_what_is_trained_is_said_in_numbers(folders: dict[str, Path]) -> None:
 
 
 def _late(share: float) -> Any:
-    from training.parts import Late
+    from training.modelling.parts import Late
 
     return Late.model_validate({"from": share})
 
@@ -337,7 +337,7 @@ def test_a_resolution_that_cannot_be_is_named(folders: dict[str, Path], name: st
 def test_a_model_without_a_size_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
     from transformers import Qwen2VLConfig
 
-    from training.resolution import resized
+    from training.modelling.resolution import resized
 
     with pytest.raises(ConfigError, match="image_size: a qwen2_vl is made for no one size of square pictures"):
         resized(Qwen2VLConfig(), 64)

@@ -17,12 +17,12 @@ from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from transformers import Trainer, set_seed
 
 from harness import CheckpointError, Session, near
-from training.architectures import described, stand_in
 from training.callbacks.evaluating import bare
 from training.estimate.imagining import Imagining
 from training.estimate.quiet import quiet
 from training.job import Assembled, Job
-from training.models import STAND_IN, Start
+from training.modelling.architectures import described, stand_in
+from training.modelling.models import STAND_IN, Start
 
 PATIENCE = 5.0
 """Seconds in which the hub may answer."""

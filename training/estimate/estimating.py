@@ -17,8 +17,8 @@ from training.estimate.assembling import Assembly, StandIns, assemble
 from training.estimate.ledger import Ledger, Part
 from training.estimate.steps import caching, trace_steps, widest
 from training.job import Job
-from training.models import Lora
-from training.parts import parameters_by_part
+from training.modelling.models import Lora
+from training.modelling.parts import parameters_by_part
 from training.scale import blocks
 from training.settings import Evaluating
 
@@ -163,7 +163,7 @@ def heaviest(settings: Any) -> Sequence[int]:
     """Steps that may need most: the last one, when all is trained that ever is; of ARR-COC one of each kind."""
     if settings.stage != "arr_coc":
         return [settings.steps - 1]
-    from training.arr_coc_steps import plan_step
+    from training.arr_coc.steps import plan_step
 
     found: dict[tuple[Any, ...], tuple[tuple[int, float], int]] = {}
     for step in range(settings.steps):

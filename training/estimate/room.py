@@ -12,7 +12,7 @@ from typing import Any
 from harness import CheckpointError, ConfigError, HarnessError, Session
 from training.estimate.devices import Here, amount, here
 from training.estimate.imagining import Imagining
-from training.models import Start, adapt, find_start, load
+from training.modelling.models import Start, adapt, find_start, load
 from training.processes import WORLD
 
 SURE = 4

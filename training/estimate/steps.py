@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.cache_utils import DynamicLayer
 from transformers.trainer_callback import DefaultFlowCallback, PrinterCallback, ProgressCallback
 
-from training.align_effect import Before
+from training.aligning.effect import Before
 from training.estimate.imagining import Imagining
 from training.estimate.ledger import Ledger, Part
 from training.estimate.quiet import quiet

@@ -10,15 +10,15 @@ from typing import Any, TypeAlias
 from transformers import Trainer, set_seed
 
 from harness import Json
-from training.align_dpo import make_trainer as make_dpo
-from training.align_effect import Before, with_effect
-from training.align_grpo import make_trainer as make_grpo
-from training.align_reward import make_trainer as make_reward
-from training.align_settings import AlignStage
+from training.aligning.dpo import make_trainer as make_dpo
+from training.aligning.effect import Before, with_effect
+from training.aligning.grpo import make_trainer as make_grpo
+from training.aligning.preferences import Preference
+from training.aligning.reward import make_trainer as make_reward
+from training.aligning.settings import AlignStage
 from training.job import Job
 from training.loop import fit
-from training.models import finish
-from training.preferences import Preference
+from training.modelling.models import finish
 from training.recipe import Result
 
 Maker: TypeAlias = Callable[[Job, Sequence[Preference]], tuple[Trainer, Any]]

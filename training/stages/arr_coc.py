@@ -20,17 +20,17 @@ from transformers import Trainer, TrainingArguments, set_seed
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
 from arr_coc_model.presets import PRESETS, Preset
 from harness import ConfigError, Session, file_sha256
-from training.alignment import Scene, Vocabulary, read_scenes
-from training.arr_coc_trainer import ArrCocTrainer
-from training.collate import Collator
+from training.arr_coc.alignment import Scene, Vocabulary, read_scenes
+from training.arr_coc.collate import Collator
+from training.arr_coc.trainer import ArrCocTrainer
 from training.job import Job
 from training.lessons import LearningSettings, Picture
 from training.loop import fit, trainer_arguments
-from training.models import find_start, load
+from training.modelling.models import find_start, load
+from training.modelling.tokenizer import word_tokenizer
 from training.recipe import Result
 from training.scale import scaled
 from training.settings import Settings
-from training.tokenizer import word_tokenizer
 
 
 class Budgets(Settings):

@@ -14,14 +14,23 @@ from pydantic import Field, field_validator, model_validator
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from harness import DataError, ImageError, ImageRef, Json, Session
-from training.contamination import Contamination, Exam, check
-from training.dataset_writer import REPORT, Row, content_digest, write_dataset
-from training.fingerprints import Fingerprint, Take, take_all
 from training.job import Job
-from training.preparation import Entry, Filters, Gathered, gather, part, rows_of
+from training.preparing.contamination import Contamination, Exam, check
+from training.preparing.fingerprints import Fingerprint, Take, take_all
+from training.preparing.gathering import Entry, Filters, Gathered, gather, part, rows_of
+from training.preparing.sources import (
+    FileSource,
+    OnBad,
+    Record,
+    Rejects,
+    TableSource,
+    read_benchmark,
+    read_file,
+    read_table,
+)
+from training.preparing.writer import REPORT, Row, content_digest, write_dataset
 from training.recipe import Result
 from training.settings import StageSettings
-from training.sources import FileSource, OnBad, Record, Rejects, TableSource, read_benchmark, read_file, read_table
 
 
 class DataStage(StageSettings):

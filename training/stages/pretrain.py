@@ -8,16 +8,16 @@ from pydantic import Field, model_validator
 from transformers import set_seed
 
 from harness import Session
-from training.building import build, said, texts
-from training.composition import ModelSettings
 from training.contrastive import Contrast, Kind, PairCollator, PretrainTrainer
 from training.conversations import ConversationCollator
 from training.job import Job
 from training.lessons import LearningSettings
 from training.loop import fit
-from training.models import finish as finish_model
-from training.models import load
-from training.parts import Freezing, Late
+from training.modelling.building import build, said, texts
+from training.modelling.composition import ModelSettings
+from training.modelling.models import finish as finish_model
+from training.modelling.models import load
+from training.modelling.parts import Freezing, Late
 from training.recipe import Result
 from training.settings import Settings
 from training.teaching import check_drop, make_trainer

@@ -11,9 +11,9 @@ from harness import Session
 from training.job import Job
 from training.lessons import LearningSettings
 from training.loop import fit
-from training.models import Lora, adapt, find_start, load
-from training.models import finish as finish_model
-from training.parts import Freezing, Late
+from training.modelling.models import Lora, adapt, find_start, load
+from training.modelling.models import finish as finish_model
+from training.modelling.parts import Freezing, Late
 from training.recipe import Result
 from training.teaching import check_drop, make_trainer
 

@@ -19,13 +19,13 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from harness import decode
-from training.align_settings import AlignStage, RewardModel
-from training.align_trl import Quiet, arguments, ordered, rows_of, speak_as_expected
+from training.aligning.preferences import Preference
+from training.aligning.rewards import Asked, ModelReward, Reward, ScoreReward
+from training.aligning.settings import AlignStage, RewardModel
+from training.aligning.trainer import Quiet, arguments, ordered, rows_of, speak_as_expected
 from training.conversations import placeholder
 from training.job import Job
-from training.models import adapt, find_start, load
-from training.preferences import Preference
-from training.rewards import Asked, ModelReward, Reward, ScoreReward
+from training.modelling.models import adapt, find_start, load
 from training.scale import scaled
 
 COLUMN = "asked"

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import Trainer
 
 from arr_coc_model import ArrCocForConditionalGeneration
-from training.align_settings import AlignStage
+from training.aligning.settings import AlignStage
 from training.callbacks.evaluating import bare
 from training.conversations import IGNORED
 from training.job import Job

@@ -1,6 +1,6 @@
 """Whether training data holds what a model is later examined by.
 
-A picture is in an evaluation set where bytes, pixels or looks are the same (see `training.fingerprints`). A lesson is
+A picture is in an evaluation set where bytes, pixels or looks are the same (see `fingerprints`). A lesson is
 where question and an answer are, as words: on whatever picture, if there are many of them. Few words prove nothing,
 since "is there a dog" and "yes" go with every second picture; such are only counted. Thirteen words in a row are what
 Brown et al. (2020, appendix C) call an overlap of training and evaluation.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness import DataError, ImageRef, Json, Session
-from training.fingerprints import Fingerprint, Looks, Take
+from training.preparing.fingerprints import Fingerprint, Looks, Take
 
 BYTES, PIXELS, ALIKE = "same bytes", "same pixels", "alike"
 TEXT, SHORT = "same question and answer", "same question and answer, in few words"

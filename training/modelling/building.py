@@ -29,11 +29,11 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from arr_coc_model import ArrCocConfig, ArrCocForConditionalGeneration, ArrCocProcessor
 from arr_coc_model.presets import PRESETS
 from harness import ConfigError, Session
-from training.composition import ModelSettings
 from training.lessons import Picture
-from training.models import Start
-from training.resolution import edge, load_resized, resize_processor
-from training.tokenizer import word_tokenizer
+from training.modelling.composition import ModelSettings
+from training.modelling.models import Start
+from training.modelling.resolution import edge, load_resized, resize_processor
+from training.modelling.tokenizer import word_tokenizer
 
 IMAGE = "<image>"
 LLAVA = (

@@ -7,8 +7,8 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 
 from harness import ConfigError, Session
-from training.models import Lora, find_start
-from training.preferences import OnBad, Preferences, read_preferences
+from training.aligning.preferences import OnBad, Preferences, read_preferences
+from training.modelling.models import Lora, find_start
 from training.settings import Settings, TrainerSettings
 
 METHODS: Final = {

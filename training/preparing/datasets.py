@@ -1,4 +1,4 @@
-"""Reading tables with pictures, and the datasets that `data` stages made (see `training.dataset_writer`)."""
+"""Reading tables with pictures, and the datasets that `data` stages made (see `training.preparing.writer`)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from numpy.typing import NDArray
 
 from harness import CheckpointError, DataError, ImageError, Session, UnknownName, UsageError
-from training.alignment import Scene
-from training.dataset_writer import REPORT
+from training.arr_coc.alignment import Scene
 from training.lessons import Lesson, Picture
+from training.preparing.writer import REPORT
 
 LOADING_ERRORS = (OSError, ValueError, datasets.exceptions.DatasetsError, HfHubHTTPError, httpx.HTTPError)
 

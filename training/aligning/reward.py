@@ -20,12 +20,12 @@ from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from arr_coc_model import ArrCocForConditionalGeneration
-from training.align_settings import AlignStage
-from training.align_trl import Quiet, arguments, ordered, rows_of
+from training.aligning.preferences import Preference
+from training.aligning.rewards import judged
+from training.aligning.settings import AlignStage
+from training.aligning.trainer import Quiet, arguments, ordered, rows_of
 from training.job import Job
-from training.models import Start, adapt, find_start, load
-from training.preferences import Preference
-from training.rewards import judged
+from training.modelling.models import Start, adapt, find_start, load
 from training.scale import scaled
 
 HEAD = "score"

@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness import ConfigError, DataError, ImageRef, Options, Output, Pair, Sample, Session
-from training.models import Start
-from training.preferences import Preference
+from training.aligning.preferences import Preference
+from training.modelling.models import Start
 
 
 @dataclass(frozen=True, slots=True)

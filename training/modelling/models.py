@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 
 import arr_coc_model  # noqa: F401 - registers ARR-COC with the Auto classes
 from harness import CheckpointError, ConfigError, Session, digest_directory
-from training.parts import PARTS, modules_of
-from training.resolution import edge, load_resized, resize_processor
+from training.modelling.parts import PARTS, modules_of
+from training.modelling.resolution import edge, load_resized, resize_processor
 from training.settings import Settings
 
 

@@ -15,13 +15,13 @@ from torch import Tensor
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from training.align_settings import AlignStage
-from training.align_trl import Quiet, arguments, ordered, rows_of, speak_as_expected, without_copy
+from training.aligning.preferences import Preference
+from training.aligning.settings import AlignStage
+from training.aligning.trainer import Quiet, arguments, ordered, rows_of, speak_as_expected, without_copy
 from training.conversations import IGNORED, ConversationCollator, check_lessons
 from training.job import Job
 from training.lessons import Draw, Lesson, Picture
-from training.models import adapt, ends, find_start, load
-from training.preferences import Preference
+from training.modelling.models import adapt, ends, find_start, load
 from training.scale import scaled
 
 COLUMN = "image"

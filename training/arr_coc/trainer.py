@@ -16,9 +16,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
-from training.alignment import Vocabulary, alignment_loss
-from training.arr_coc_steps import Step, learning_rate, plan_step
-from training.distilling import answers_of, distillation_loss, full_pass, gain_loss
+from training.arr_coc.alignment import Vocabulary, alignment_loss
+from training.arr_coc.distilling import answers_of, distillation_loss, full_pass, gain_loss
+from training.arr_coc.steps import Step, learning_rate, plan_step
 
 if TYPE_CHECKING:
     from training.stages.arr_coc import ArrCocStage

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from harness import ImageError, ImageRef
-from training.dataset_writer import Row, Taught
-from training.fingerprints import Fingerprint, Looks, Take
+from training.preparing.fingerprints import Fingerprint, Looks, Take
+from training.preparing.sources import BadRecord, Record, Rejects
+from training.preparing.writer import Row, Taught
 from training.settings import Settings
-from training.sources import BadRecord, Record, Rejects
 
 
 class Filters(Settings):

@@ -212,7 +212,7 @@ def read_table(name: str, source: TableSource, rejects: Rejects) -> Iterator[Rec
     Raises:
         DataError: it cannot be loaded, or lacks a column.
     """
-    from training.datasets import RowImage, open_rows
+    from training.preparing.datasets import RowImage, open_rows
 
     rows = open_rows(source.path, source.hub, source.revision, source.config, source.split)
     columns, there = source.columns, rows.column_names

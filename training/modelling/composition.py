@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from arr_coc_model.presets import PRESETS
 from harness import Session
-from training.models import Start, find_start
+from training.modelling.models import Start, find_start
 from training.settings import Settings
 
 

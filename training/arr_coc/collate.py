@@ -6,7 +6,7 @@ from torch import Tensor, tensor
 
 from arr_coc_model import ArrCocProcessor
 from harness import decode
-from training.alignment import Vocabulary
+from training.arr_coc.alignment import Vocabulary
 from training.lessons import Draw
 
 

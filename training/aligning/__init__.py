@@ -1,0 +1,1 @@
+"""Aligning: preferences, rewards, and the trainers that learn from them."""

@@ -1,0 +1,1 @@
+"""How ARR-COC is trained: its steps, its trainer, and what it learns beside answers."""

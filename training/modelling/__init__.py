@@ -1,0 +1,1 @@
+"""The model that is trained: put together, loaded, adapted, in parts."""

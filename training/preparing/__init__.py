@@ -1,0 +1,1 @@
+"""Preparing data: what is read, left out, and written."""
