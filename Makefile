@@ -8,7 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORLD := data/microworld
 DEMO_MODELS := --model arr-coc:latest --model arr-coc:latest,image=none --model majority:latest
 
-.PHONY: help install demo test test-slow lint bench docs clean
+PIPELINE := training/configs/microworld
+STAGES := pretrain sft align
+
+.PHONY: help install demo pipeline-demo test test-slow lint bench docs clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +38,11 @@ demo: $(INSTALLED)  ## Make a small world, train on it, evaluate, show the resul
 	$(BIN)/harness train training/configs/majority.yaml
 	$(BIN)/harness train training/configs/arr_coc/micro.yaml
 	$(BIN)/harness eval $(DEMO_MODELS) --suite core
+
+pipeline-demo: $(INSTALLED)  ## From nothing to an aligned model, stage by stage: a LLaVA, then ARR-COC
+	$(BIN)/harness data synth --out $(WORLD)
+	$(BIN)/harness train $(PIPELINE)/data.yaml $(STAGES:%=$(PIPELINE)/llava/%.yaml)
+	$(BIN)/harness train $(PIPELINE)/data.yaml $(STAGES:%=$(PIPELINE)/arr_coc/%.yaml)
 
 test: $(DEVELOPED)  ## Check style and types, and run the tests
 	$(BIN)/ruff check
