@@ -78,7 +78,7 @@ class AlignStage(TrainerSettings):
         method = self.alignment_method
         for other, keys in METHODS.items():
             for key in keys:
-                if other != method and key in self.model_fields_set:
+                if other != method and getattr(self, key) != type(self).model_fields[key].default:
                     raise ValueError(f"{key}: is for alignment_method: {other}; remove it, or align so")
         if method == "reward" and self.beta is not None:
             raise ValueError("beta: a reward model has none; remove it")
