@@ -275,7 +275,7 @@ def test_under_fsdp_states_are_spread_and_layers_gathered() -> None:
         "gradients": 100,
         "optimizer": 200,
         "activations": 70,
-        "gathered": 5 + 2 * 20 + 40,
+        "gathered": 5 + 3 * 20 + 40,
     }
 
 
@@ -374,6 +374,41 @@ def test_what_cannot_fit_is_refused_before_it_loads(place: Path, monkeypatch: py
         told, error = plan(settings, run, session, stand_ins(place))
     assert told["fits"] is False
     assert "take smaller batches" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        # 51,232 weights of four bytes, with gradients and moments sixteen.
+        (LLAVA, 51_232 * 16),
+        ({**LLAVA, "train": {"vision": False}}, 51_232 * 4 + (2_112 + 25_184) * 12),
+        ({**LLAVA, "train": {"vision": {"from": 0.5}}}, 51_232 * 16),
+    ],
+    ids=["full", "frozen", "late"],
+)
+def test_the_least_that_is_needed_is_that_of_the_weights(
+    place: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], needed: int
+) -> None:
+    settings, _ = read_stage(config(place, **changes))
+    with open_session() as session:
+        monkeypatch.setattr(room, "here", lambda device: Here("a machine", "cpu", needed))
+        room.ensure_room(settings, session)
+        monkeypatch.setattr(room, "here", lambda device: Here("a machine", "cpu", needed - 1))
+        with pytest.raises(ConfigError, match="does not fit"):
+            room.ensure_room(settings, session)
+
+
+def test_a_new_model_that_cannot_fit_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Llama with 70 B weights would take 1.1 TB to train; nothing of it is made."""
+    language = {"model_type": "llama", "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80}
+    language |= {"num_attention_heads": 64, "num_key_value_heads": 8}
+    vision = {"model_type": "clip_vision_model", "image_size": 32, "patch_size": 8}
+    parts = {"vision": {"config": vision}, "language": {"config": language}}
+    changes = {"stage": "pretrain", "model": parts, "train": {"language": True}}
+    settings, run = read_stage(config(place, **changes))
+    monkeypatch.setattr(room, "here", lambda device: Here("a machine", "cpu", 10**12))
+    with open_session() as session, pytest.raises(ConfigError, match=r"needs at least 1,\d+\.\d GB"):
+        carry_out(settings, run, session)
 
 
 def _refuse(job: Any) -> Any:

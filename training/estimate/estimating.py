@@ -51,8 +51,8 @@ class Shards:
 
     @property
     def gathered(self) -> int:
-        """The rest, the layer that is computed, and the next one, which is fetched meanwhile."""
-        return self.root + 2 * self.block + self.reduced
+        """The rest, the layer that is computed, the next one with the buffer that it comes in, and a gradient."""
+        return self.root + 3 * self.block + self.reduced
 
 
 @dataclass(frozen=True, slots=True)

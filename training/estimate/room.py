@@ -5,15 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import CheckpointError, ConfigError, HarnessError, Session
+from torch import nn
+
+from harness import ConfigError, HarnessError, Session
+from training.aligning.settings import AlignStage
 from training.estimate.devices import Here, amount, here
 from training.estimate.imagining import Imagining
+from training.estimate.quiet import quiet
+from training.modelling.building import build
 from training.modelling.models import Start, adapt, find_start, load
+from training.modelling.parts import Freezing
 from training.processes import WORLD
+from training.stages.pretrain import PretrainStage
+from training.stages.pretrain import usual as pretrained
+from training.stages.sft import SftStage
+from training.stages.sft import usual as tuned
 
 SURE = 4
 """A model whose training takes so many times less than there is needs no closer look."""
@@ -27,18 +37,18 @@ def ensure_room(settings: Any, session: Session) -> None:
     Raises:
         ConfigError: says what is needed, what there is, and what to lower.
     """
-    start = _start(settings, session)
-    if start is None:
-        return
     place = here(session.settings.workspace.device)
     each = place.free // WORLD if place.device == "cpu" else place.free
-    if (stored := _stored(start)) and stored * STATE // 2 * SURE < each:  # two bytes a weight, if not four
-        return
-    with Imagining().building():
-        try:
-            model = adapt(load(start, getattr(settings, "image_size", None))[0], settings.lora, settings.seed)
-        except HarnessError:
-            return  # whoever loads it says so better
+    try:
+        stored = [_stored(start) for start in _starts(settings, session)]
+        if not stored and not isinstance(settings, PretrainStage):
+            return
+        if stored and all(stored) and sum(stored) * STATE // 2 * SURE < each:  # two bytes a weight, if not four
+            return
+        with Imagining().building(), quiet():
+            model = _taught(settings, session)
+    except HarnessError:
+        return  # whoever loads it says so better
     weights = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
     parts = {
         "weights": sum(4 * size for size, _ in weights),
@@ -77,15 +87,31 @@ def _advice(settings: Any, parts: Mapping[str, int]) -> str:
     return "; ".join(found) or "take a smaller model"
 
 
-def _start(settings: Any, session: Session) -> Start | None:
-    """The model that is loaded and trained; None where it is put together anew."""
-    text = getattr(settings, "start", None)
-    if text is None or not hasattr(settings, "lora"):
-        return None
-    try:
-        return find_start(text, session, settings.revision)
-    except CheckpointError:
-        return None
+def _starts(settings: Any, session: Session) -> Sequence[Start]:
+    """The models that are loaded and trained as they are; none where all is new, or only a part is taken."""
+    if isinstance(settings, PretrainStage):
+        return list(settings.model.sources(session).values())
+    whole = isinstance(settings, SftStage) or (
+        isinstance(settings, AlignStage) and settings.alignment_method != "reward"
+    )
+    return [find_start(settings.start, session, settings.revision)] if whole else []
+
+
+def _taught(settings: Any, session: Session) -> nn.Module:
+    """The model that is trained, put together from what is loaded; a tokenizer that is to be learnt has no words."""
+    if isinstance(settings, PretrainStage) and settings.model.start is None:
+        model, _ = build(settings.model, session, ([], []))
+    else:
+        model, _ = load(_starts(settings, session)[0], _size(settings))
+    adapted = adapt(model, getattr(settings, "lora", None), settings.seed)
+    if isinstance(settings, PretrainStage | SftStage):
+        Freezing(adapted, settings.train, settings.steps, pretrained if settings.stage == "pretrain" else tuned)
+    return adapted
+
+
+def _size(settings: Any) -> int | None:
+    """Of the pictures, where the settings change it."""
+    return settings.model.image_size if isinstance(settings, PretrainStage) else getattr(settings, "image_size", None)
 
 
 def _stored(start: Start) -> int:

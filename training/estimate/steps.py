@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import Subset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -117,11 +118,11 @@ def trace_steps(trainer: Trainer, steps: Sequence[int], imagining: Imagining) ->
 
 @contextlib.contextmanager
 def caching(ledger: Ledger) -> Iterator[None]:
-    """Inside, keys and values that are kept from token to token are counted as such."""
+    """Inside, keys and values that are kept from token to token are counted as such; a step's are activations."""
     update = DynamicLayer.update
 
     def counted(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        with ledger.making("kv_cache"):
+        with ledger.making("activations" if torch.is_grad_enabled() else "kv_cache"):
             return update(layer, *args, **kwargs)
 
     DynamicLayer.update = counted  # type: ignore[method-assign, assignment]
