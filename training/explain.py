@@ -32,6 +32,11 @@ def explain(settings: BaseModel) -> str:
     return "\n".join(_section(settings, type(settings), "")) + "\n"
 
 
+def explain_stage(model: type[BaseModel]) -> str:
+    """All keys that a stage's configs may have, with their defaults; not a config, since some have none."""
+    return "\n".join(_section(None, model, "")) + "\n"
+
+
 def _section(settings: BaseModel | None, model: type[BaseModel], indent: str) -> Iterator[str]:
     """A model's keys; with their defaults, where there are no settings."""
     given = None if settings is None else settings.model_dump(mode="json", by_alias=True)
@@ -42,7 +47,7 @@ def _section(settings: BaseModel | None, model: type[BaseModel], indent: str) ->
         about = info.description or inherited(model, name) or (nested.__doc__ if nested is not None else "") or ""
         said = " ".join(about.split()) + ("" if nested is not None else f" ({_kind(info.annotation)})")
         yield from textwrap.wrap(said.strip(), WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
-        value = None if settings is None else getattr(settings, name)
+        value = info.get_default(call_default_factory=True) if settings is None else getattr(settings, name)
         if nested is None:
             plain = _default(info) if given is None else given[key]
             yield f"{indent}{key}: {_inline(plain)}"
@@ -50,7 +55,8 @@ def _section(settings: BaseModel | None, model: type[BaseModel], indent: str) ->
             yield f"{indent}{key}:"
             yield from _section(value, type(value), indent + INDENT)
         else:
-            yield f"{indent}{key}: {_inline(None if value is None else {})}"
+            empty = None if value is None else _default(info) if info.is_required() else {}
+            yield f"{indent}{key}: {_inline(empty)}"
             for line in _section(None, nested, ""):
                 yield f"{indent}#{INDENT}{line}"
 
