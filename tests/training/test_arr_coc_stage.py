@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, set_seed
 
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
+from arr_coc_model.balancing import Balancing
 from harness import ConfigError, DataError, DataSource, Generation, ImageError, Request, Sample, Session, read_yaml
 from training.arr_coc.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
 from training.arr_coc.collate import Collator
@@ -687,3 +688,24 @@ def test_a_finished_checkpoint_goes_on_learning(tmp_path: Path) -> None:
     assert all((before[name] - after[name]).abs().max() < 1e-3 for name in learnt), "one step away, not made anew"
     with pytest.raises(ValidationError, match="leave out preset"):
         ArrCocStage.model_validate({**again, "preset": "micro"})
+
+
+def test_the_batches_of_a_step_count_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers differ in length, so a mean of batches' means would be another gradient."""
+    seen = []
+    for batch, accumulate in ((4, 1), (2, 2), (1, 4)):
+        changed = {"batch": batch, "accumulate": accumulate, "steps": 1, "router": {"start": 1}, "track": {"every": 1}}
+        settings = ArrCocStage.model_validate({**SETTINGS.model_dump(), **changed})
+        set_seed(0)
+        pictures = read_pictures(SESSION, ["asked", "told"], split="train")
+        trainer = make_trainer(settings, pictures, tmp_path / str(batch))
+        for module in trainer.taught.modules():
+            if isinstance(module, Balancing):  # which explores
+                monkeypatch.setattr(module, "train", lambda mode=True, module=module: module)
+                module.training = False
+            if isinstance(module, torch.nn.BatchNorm2d):  # whose statistics are those of a batch
+                monkeypatch.setattr(module, "forward", lambda features: features)
+        trainer.train()
+        seen.append([trainer.state.log_history[0][name] for name in ("loss", "answer_loss", "grad_norm")])
+    assert seen[1] == pytest.approx(seen[0], rel=1e-5)
+    assert seen[2] == pytest.approx(seen[0], rel=1e-5)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ from training.arr_coc.steps import Step, learning_rate, plan_step
 
 if TYPE_CHECKING:
     from training.stages.arr_coc import ArrCocStage
+
+
+OF_PICTURES = frozenset(("pixel_values", "target", "described"))
+"""What of a batch has a row a picture; all else has one a prompt."""
 
 
 class ArrCocTrainer(Trainer):
@@ -44,7 +49,7 @@ class ArrCocTrainer(Trainer):
         self.processor = processor
         self.settings = settings
         self.vocabulary = vocabulary
-        self.model_accepts_loss_kwargs = False
+        self.model_accepts_loss_kwargs = True  # the answers of a step count alike, on whatever device they are
         self._since_logged: list[tuple[Step, dict[str, Tensor]]] = []
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
@@ -53,6 +58,19 @@ class ArrCocTrainer(Trainer):
             assert self.optimizer is not None
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, partial(learning_rate, self.settings))
         return self.lr_scheduler
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Tensor]], Tensor | int | None]:
+        """The batches of a step, cut to the pictures that it takes, and how many tokens of answers all devices have."""
+        taken = plan_step(self.settings, self.state.global_step).pictures
+        cut = (self._first(taken, batch) for batch in epoch_iterator)
+        found: tuple[list[dict[str, Tensor]], Tensor | int | None] = super().get_batch_samples(cut, num_batches, device)
+        return found
+
+    def _first(self, pictures: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        rows = pictures * self.settings.prompts
+        return {name: value[: pictures if name in OF_PICTURES else rows] for name, value in batch.items()}
 
     def compute_loss(
         self,
@@ -63,33 +81,38 @@ class ArrCocTrainer(Trainer):
     ) -> Any:
         """The answers' loss, and by their weights those of alignment, distillation and gains."""
         settings, step = self.settings, plan_step(self.settings, self.state.global_step)
-        rows = step.pictures * settings.prompts
-        target, described = (inputs.pop(name)[: step.pictures] for name in ("target", "described"))
-        batch = {name: value[: step.pictures if name == "pixel_values" else rows] for name, value in inputs.items()}
+        target, described = (inputs.pop(name) for name in ("target", "described"))
+        batch = inputs
         words = None if settings.alignment is None else self.vocabulary.ids.to(target.device)
         losses: dict[str, Tensor] = {}
+        # What is a mean over a batch is one of so many that make a step.
+        part = 1.0 if num_items_in_batch is None else 1 / self.args.gradient_accumulation_steps
         if step.budget is None:
             output = model(pixel_values=batch["pixel_values"], find_words=words)
             loss = target.new_zeros(())
         else:
             output = model(
-                **batch, token_budget=step.budget, gating=step.gating, find_words=words, learn_gains=step.measured
-            )
+                **batch, token_budget=step.budget, gating=step.gating, find_words=words, learn_gains=step.measured,
+                num_items_in_batch=num_items_in_batch,
+            )  # fmt: skip
             loss = losses["answer"] = output.loss
+            if num_items_in_batch is not None:  # devices are averaged, the batches of a step summed
+                loss = loss * self.args.world_size
+                losses["answer"] = loss * self.args.gradient_accumulation_steps
         if settings.alignment is not None:
             excluding = self.vocabulary.excluding.to(target.device)
             losses["alignment"] = alignment_loss(output.likeness, target, excluding, described)
-            loss = loss + settings.alignment.weight * losses["alignment"]
+            loss = loss + part * settings.alignment.weight * losses["alignment"]
         if settings.distill is not None and step.distilled:
             # After the model's own pass: autocast would keep weights that it cast without a gradient.
             teacher = full_pass(model, batch, self.taught.config.full_tokens)
             told, known = (answers_of(logits, batch["labels"]) for logits in (output.logits, teacher))
             losses["distill"] = distillation_loss(told, known, settings.distill.temperature)
-            loss = loss + settings.distill.weight * losses["distill"]
+            loss = loss + part * settings.distill.weight * losses["distill"]
         if settings.gains is not None and step.measured and output.routing is not None:
             random = np.random.default_rng((settings.seed, self.state.global_step, 1 + self.args.process_index))
             losses["gains"] = gain_loss(model, self.taught.tree, batch, output.routing, random)
-            loss = loss + settings.gains.weight * losses["gains"]
+            loss = loss + part * settings.gains.weight * losses["gains"]
         if model.training:
             self._since_logged.append((step, {name: value.detach() for name, value in losses.items()}))
         return (loss, output) if return_outputs else loss
