@@ -200,7 +200,7 @@ def test_every_preference_comes_once_an_epoch_by_the_seed(place: Path, tmp_path:
     assert orders[0] == orders[1] != orders[2]
 
 
-@pytest.mark.parametrize("start", ["llava", "arr"])
+@pytest.mark.parametrize("start", ["llava", pytest.param("arr", marks=pytest.mark.slow)])
 def test_a_few_preferences_are_learnt_by_heart(place: Path, tmp_path: Path, start: str) -> None:
     """Of two pictures, the one is to be called red, the other blue: no text tells which."""
     pictures = sorted((place / "data/coco_captions/train2014").glob("*.jpg"))[:2]

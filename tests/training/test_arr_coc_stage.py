@@ -416,7 +416,9 @@ class Interrupted(RuntimeError):
     pass
 
 
-@pytest.mark.parametrize("broken", [False, True], ids=["clean", "half-written"])
+@pytest.mark.parametrize(
+    "broken", [pytest.param(False, id="clean", marks=pytest.mark.slow), pytest.param(True, id="half-written")]
+)
 def test_an_interrupted_training_ends_as_an_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
@@ -505,8 +507,7 @@ ROUTING_PARTS = [
 SOFT = {"start": 0, "every": 1, "hard": 1, "floor": 0}
 
 
-@pytest.mark.parametrize("hard", [False, True], ids=["soft", "straight-through"])
-@pytest.mark.parametrize("option", ["none", "distill", "gains"])
+@pytest.mark.parametrize(("option", "hard"), [("none", False), ("none", True), ("distill", False), ("gains", False)])
 def test_every_part_of_the_router_learns(tmp_path: Path, option: str, hard: bool) -> None:
     """From a soft step's answers, with and without each option."""
     options = {} if option == "none" else {option: {"weight": 1.0, "every": 1}}

@@ -366,7 +366,10 @@ SCRIPT = {1: 0.1, 2: 0.9, 3: 0.5, 4: 0.9}
 """Which step is how good; a tie is the earlier one's."""
 
 
-@pytest.mark.parametrize(("broken", "higher"), [(False, False), (True, True)], ids=["unbroken", "interrupted"])
+@pytest.mark.parametrize(
+    ("broken", "higher"),
+    [pytest.param(False, False, id="unbroken"), pytest.param(True, True, id="interrupted", marks=pytest.mark.slow)],
+)
 def test_the_finished_checkpoint_is_the_best_one(
     broken: bool,
     higher: bool,

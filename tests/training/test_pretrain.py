@@ -427,7 +427,9 @@ class Interrupted(RuntimeError):
     pass
 
 
-@pytest.mark.parametrize("model", [NEW, PRESET], ids=["llava", "arr_coc"])
+@pytest.mark.parametrize(
+    "model", [pytest.param(NEW, id="llava"), pytest.param(PRESET, id="arr_coc", marks=pytest.mark.slow)]
+)
 def test_an_interrupted_training_ends_as_an_unbroken_one(
     model: dict[str, Any], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,8 +113,22 @@ def test_what_is_kept_is_the_newest_and_the_best(cases: Callable[[str], Case], s
         ]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("where", ["the same machine", "another machine"])
+@pytest.mark.parametrize(
+    ("stage", "where"),
+    [
+        ("arr_coc", "the same machine"),
+        ("adapters", "another machine"),
+        *(
+            pytest.param(stage, where, marks=pytest.mark.slow)
+            for stage, where in (
+                ("arr_coc", "another machine"),
+                ("adapters", "the same machine"),
+                ("whole", "the same machine"),
+                ("whole", "another machine"),
+            )
+        ),
+    ],
+)
 def test_a_killed_training_ends_as_an_unbroken_one(
     cases: Callable[[str], Case], tmp_path: Path, stage: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

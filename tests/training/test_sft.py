@@ -192,8 +192,16 @@ class Interrupted(RuntimeError):
     pass
 
 
-@pytest.mark.parametrize("at", [2, 4], ids=["before the part is trained", "after"])
-@pytest.mark.parametrize(("name", "lora"), [("llava", None), ("llava", 0.2), ("idefics3", None), ("arr_coc", 0.2)])
+@pytest.mark.parametrize(
+    ("name", "lora", "at"),
+    [
+        pytest.param("llava", None, 2, id="llava, before the part is trained"),
+        pytest.param("llava", 0.2, 4, id="llava, adapters"),
+        pytest.param("llava", None, 4, id="llava", marks=pytest.mark.slow),
+        pytest.param("idefics3", None, 4, id="idefics3", marks=pytest.mark.slow),
+        pytest.param("arr_coc", 0.2, 2, id="arr_coc", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_training_ends_as_an_unbroken_one(
     folders: dict[str, Path], name: str, lora: float | None, at: int, world: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
