@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -142,23 +142,28 @@ class EmbeddedStore:
             ledger.move_alias(connection, name, alias, number, reason)
             return ledger.version(connection, name, number)
 
-    def delete(self, name: str, ref: str, *, aliased: bool = False) -> Version:
+    def delete(self, name: str, ref: str, *, aliased: Collection[str] = ()) -> Version:
         """Remove a version and the files that no other has; what it was is returned.
 
         `latest` moves to the newest version that is left. The history of the name's aliases stays, and a number is
         never given twice.
 
+        Args:
+            name: the checkpoint.
+            ref: which version: `vN` or an alias.
+            aliased: the aliases that may go with it.
+
         Raises:
             UnknownName: there is no such name, version or alias.
-            CheckpointError: an alias other than `latest` is at it, and `aliased` does not say that it may go too.
+            CheckpointError: an alias other than `latest` and those is at it.
             StoreError: the workspace cannot be written.
         """
         self.get(name, ref)  # looking creates no workspace
         with self._database.transaction(durable=True) as connection:
             number = ledger.find(connection, name, ref)
             version = ledger.version(connection, name, number)
-            named = [alias for alias in version.aliases if alias != LATEST]
-            if named and not aliased:
+            named = [alias for alias in version.aliases if alias != LATEST and alias not in aliased]
+            if named:
                 raise CheckpointError(
                     f"{version}: {', '.join(named)} stands for it; move it to another version first, or ask for the "
                     "version to be deleted with its aliases"

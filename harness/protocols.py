@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -172,11 +172,14 @@ class CheckpointStore(Protocol):
             CheckpointError: it is not, since somebody else moved it.
         """
 
-    def delete(self, name: str, ref: str, *, aliased: bool = False) -> Version:
+    def delete(self, name: str, ref: str, *, aliased: Collection[str] = ()) -> Version:
         """Remove a version; what it was is returned. `latest` moves to the newest that is left.
 
+        Args:
+            aliased: the aliases that may go with it.
+
         Raises:
-            CheckpointError: an alias other than `latest` is at it, and `aliased` does not say that it may go too.
+            CheckpointError: an alias other than `latest` and those is at it.
         """
 
     def history(self, name: str) -> Sequence[AliasMove]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from harness import CheckpointStore, StoreError, Version
+from harness import CheckpointError, CheckpointStore, StoreError, Version
 from training.job import Job
 
 STATE = "trainer_state.json"
+BEST = "best"
+"""The alias of the best published checkpoint."""
 
 
 def complete(folder: Path) -> dict[int, Path]:
@@ -84,6 +87,12 @@ def published(job: Job) -> list[Version]:
     if name not in store.names():
         return []
     return [version for version in store.versions(name) if version.metadata.get("recipe_digest") == job.id]
+
+
+def withdraw(job: Job, version: Version) -> None:
+    """Remove a published checkpoint, unless somebody gave it a name of its own: then it is wanted."""
+    with suppress(CheckpointError):
+        job.session.checkpoints.delete(version.name, f"v{version.number}", aliased=(BEST,))
 
 
 def last_good(job: Job, folder: Path) -> str:

@@ -136,7 +136,8 @@ def delete(reference: str, aliased: bool, as_json: bool) -> None:
     if not ref:
         raise UsageError(f"{name}: say which version, such as {name}:v0; `harness checkpoints log {name}` lists them")
     with open_session() as session:
-        version = session.checkpoints.delete(name, ref, aliased=aliased)
+        version = session.checkpoints.get(name, ref)
+        version = session.checkpoints.delete(name, f"v{version.number}", aliased=version.aliases if aliased else ())
     if as_json:
         emit_json({"deleted": _document(version)})
     else:

@@ -185,7 +185,10 @@ class CheckpointStoreContract:
         with pytest.raises(CheckpointError, match="net:v0: best, production stands for it"):
             store.delete("net", "production")
         assert store.get("net", "best").number == 0
-        store.delete("net", "v0", aliased=True)
+        with pytest.raises(CheckpointError, match="net:v0: production stands for it"):
+            store.delete("net", "v0", aliased=["best"])
+        assert store.get("net", "best").number == 0
+        store.delete("net", "v0", aliased=["best", "production"])
         assert numbers(store.versions("net")) == [1]
         for alias in ("production", "best"):
             with pytest.raises(UnknownVersion):

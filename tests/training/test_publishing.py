@@ -95,6 +95,21 @@ def test_what_has_a_name_of_its_own_and_what_others_published_is_kept(world: Pat
     assert found == [(8, ("latest",)), (2, ("wanted",)), (2, ())]
 
 
+def test_what_gets_a_name_just_before_it_would_be_removed_is_kept(world: Path, tmp_path: Path) -> None:
+    with workspace(tmp_path / "home", world) as session:
+        store, delete = session.checkpoints, session.checkpoints.delete
+
+        def named_meanwhile(name: str, ref: str, **options: Any) -> Any:
+            if ref == "v0":
+                store.alias(name, "wanted", ref)
+            return delete(name, ref, **options)
+
+        store.delete = named_meanwhile  # type: ignore[method-assign]
+        carried_out(sft(world / "llava", save={"every": 2, "keep": 1}), session)
+        found = [(version.metadata["step"], version.aliases) for version in store.versions("tuned-steps")]
+    assert found == [(6, ("latest",)), (2, ("wanted",))]
+
+
 # --- no number any more -----------------------------------------------------------------------------------------------
 
 

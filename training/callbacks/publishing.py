@@ -11,9 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from harness import Json
 from training.job import Job
-from training.resuming import complete, published, remove, step_of, steps_name
-
-BEST = "best"
+from training.resuming import BEST, complete, published, remove, step_of, steps_name, withdraw
 
 
 class Publishing(TrainerCallback):
@@ -67,9 +65,8 @@ class Publishing(TrainerCallback):
         if not self.saving.publish:
             return
         for version in published(self.job)[self.saving.keep :]:
-            # What somebody gave a name of its own is wanted.
-            if step_of(version) != state.best_global_step and not set(version.aliases) - {"latest", BEST}:
-                self.job.session.checkpoints.delete(version.name, f"v{version.number}", aliased=True)
+            if step_of(version) != state.best_global_step:
+                withdraw(self.job, version)
 
 
 def facts(state: TrainerState) -> dict[str, Json]:
