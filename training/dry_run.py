@@ -23,6 +23,8 @@ from training.lessons import Draws
 from training.processes import WORLD
 from training.settings import TrainerSettings
 
+UNPREPARED = "the dataset is yet to be prepared: what the benchmarks' own files hold is counted"
+
 
 def plan(
     settings: Any, run: Callable[[Job], Any], session: Session, stand_ins: StandIns
@@ -37,7 +39,11 @@ def plan(
     common: dict[str, Json] = {"stage": settings.stage, "name": settings.name}
     if not isinstance(settings, TrainerSettings):
         job = Job.of(settings, session)
+        stand_ins.datasets.add(settings.name)
         return {**common, "data": dict(job.data), "starts_from": dict(job.parents)}, None
+    unprepared = (getattr(settings, "dataset", None) or "").partition(":")[0] in stand_ins.datasets
+    if unprepared:
+        settings = settings.model_copy(update={"dataset": None})
     found, assembly = estimate(settings, run, session, stand_ins, training_only=True)
     stand_ins.plan(settings.name, assembly.trainer.model, assembly.processor)
     place = here(session.settings.workspace.device)
@@ -58,7 +64,7 @@ def plan(
         "memory": {"parts": dict(parts), "total": sum(parts.values()), "longest": found.tokens},
         "device": {"name": place.name, "kind": place.device, "free": free},
         "fits": sum(parts.values()) <= free,
-        "notes": list(found.notes),
+        "notes": [*found.notes, *([UNPREPARED] if unprepared else [])],
     }
     return told, None if told["fits"] else no_room(settings, parts, place)
 

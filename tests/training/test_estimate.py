@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tiny_models import make_tiny_arr_coc, make_tiny_idefics3, make_tiny_llava
 from torch.profiler import ProfilerActivity, profile
 
-from harness import ConfigError, DataError, UsageError, open_session
+from harness import ConfigError, DataError, HarnessError, UsageError, open_session
 from training import microworld
 from training.callbacks.evaluating import bare, prepare_evaluation, resting
 from training.commands.estimate import command as estimate_command
@@ -343,6 +343,19 @@ def test_a_stage_may_start_from_what_the_one_before_it_would_make(place: Path) -
         second, _ = plan(*read_stage(config(place, name="second", start="first:latest")), session, names)
     assert second["starts_from"] == {"first:planned": "planned first"}
     assert second["parameters"] == first["parameters"]
+
+
+def test_a_stage_may_learn_from_what_the_one_before_it_would_prepare(place: Path) -> None:
+    prepare = place / "prepare.yaml"
+    prepare.write_text("stage: data\nname: set\nbenchmarks: [gqa, vqav2]\n")
+    names = stand_ins(place)
+    with open_session() as session:
+        plan(*read_stage(prepare), session, names)
+        told, _ = plan(*read_stage(config(place, **LLAVA, dataset="set:latest")), session, names)
+        assert told["data"]["pictures"] == 12
+        assert any("yet to be prepared" in note for note in told["notes"])
+        with pytest.raises(HarnessError, match="unknown checkpoint 'set'"):
+            plan(*read_stage(config(place, **LLAVA, dataset="set:latest")), session, stand_ins(place))
 
 
 def test_what_would_end_the_training_is_said_at_once(place: Path) -> None:

@@ -37,12 +37,14 @@ class StandIns:
 
     Attributes:
         notes: what a reader should know of them.
+        datasets: names of those that an earlier config prepares.
     """
 
     def __init__(self, folder: Path, *, offline: bool = False) -> None:
         self.folder = folder
         self.offline = offline
         self.notes: list[str] = []
+        self.datasets: set[str] = set()
         self._planned: dict[str, Path] = {}
         self._hub: dict[str, Start | None] = {}
 
