@@ -17,6 +17,7 @@ from training.job import Job
 
 CARD = "README.md"
 TASK = "image-text-to-text"
+OTHER = "other"
 SUPERVISION = {"alignment": "names and boxes of objects: patches were aligned with words (`alignment`)"}
 """Settings that let a model learn from more than prompts and answers, and what of."""
 
@@ -93,15 +94,31 @@ def write_card(folder: Path, job: Job, scores: Mapping[str, Score], facts: Mappi
         data=_digests(job.data, "none"),
         supervision=_supervision(job),
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True).strip(),
-        licence=given or "None is stated, neither by the settings (`license`) nor by what it was made from.",
+        licence=_terms(given, job),
     )
     ModelCard(text).save(folder / CARD)
 
 
 def licence(job: Job) -> str | None:
-    """The settings', or that of what the training starts from."""
+    """The settings', or that of what the training starts from; `other`, as the hub has it, where parts have several."""
     given: str | None = job.settings.license
-    return given or next(filter(None, (_licence_of(name, job) for name in job.parents)), None)
+    stated = set(_licences(job).values()) if given is None else {given}
+    return OTHER if len(stated) > 1 else next(iter(stated), None)
+
+
+def _licences(job: Job) -> dict[str, str]:
+    """What the training starts from -> its licence, where it states one."""
+    found = {name: _licence_of(name, job) for name in job.parents}
+    return {name: stated for name, stated in found.items() if stated is not None}
+
+
+def _terms(given: str | None, job: Job) -> str:
+    if given is None:
+        return "None is stated, neither by the settings (`license`) nor by what it was made from."
+    if given != OTHER or job.settings.license is not None:
+        return given
+    rows = [(f"`{name}`", stated) for name, stated in _licences(job).items()]
+    return f"The terms of all that it was made from hold:\n\n{_table(('name', 'licence'), rows)}"
 
 
 def _licence_of(parent: str, job: Job) -> str | None:

@@ -28,7 +28,7 @@ from tests.training.trainings import (
     workspace,
     world,
 )
-from training.card import licence
+from training.card import licence, write_card
 from training.job import Job
 from training.resuming import complete
 
@@ -161,6 +161,29 @@ def test_the_licence_of_a_hubs_model_is_its_cards(
         assert licence(job) is None
         gone = Job(sft(world / "llava"), session, {}, {"gone:v3": "0" * 32})
         assert licence(gone) is None
+
+
+def test_parts_with_several_licences_are_all_named(world: Path, licensed: Path, tmp_path: Path) -> None:
+    tower, silent = tmp_path / "tower", tmp_path / "silent"
+    for folder, stated in ((tower, "license: llama3.2"), (silent, "tags: [a]")):
+        folder.mkdir()
+        (folder / "README.md").write_text(f"---\n{stated}\n---\n# Part\n")
+    facts = {"step": 1, "steps": 1}
+    with workspace(tmp_path / "home", world) as session:
+        for parts, expected in (
+            ((licensed, tower, silent), "other"),
+            ((licensed, silent), "apache-2.0"),
+            ((silent, tower), "llama3.2"),
+            ((silent,), None),
+        ):
+            job = Job(sft(licensed), session, {}, {str(part): "0" * 32 for part in parts})
+            assert licence(job) == expected
+        job = Job(sft(licensed), session, {}, {str(part): "0" * 32 for part in (licensed, tower, silent)})
+        write_card(tmp_path, job, {}, {**facts, "license": licence(job)})
+        assert licence(Job(sft(licensed, license="mit"), session, {}, job.parents)) == "mit"
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.license == "other"
+    assert tables(card.text)["Licence"] == [[str(licensed), "apache-2.0"], [str(tower), "llama3.2"]]
 
 
 def test_a_version_is_pulled_to_a_folder_that_loads(
