@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from harness import DataError, ImageRef, Session
 from training.arr_coc.alignment import Scene
+from training.identity import seen
 from training.processes import WORLD
 from training.settings import TrainerSettings
 
@@ -119,7 +120,7 @@ class LearningSettings(TrainerSettings):
         """What is learnt from: benchmark (or dataset and split) -> digest."""
         if (found := self._prepared(session)) is not None:
             return {f"{found.name} [{self.split}]": found.digest}
-        return {name: session.benchmark(name, split=self.split).digest() for name in self.shares}
+        return {name: seen(session, session.benchmark(name, split=self.split)) for name in self.shares}
 
     def parents(self, session: Session) -> dict[str, str]:
         """What it starts from: the dataset, where there is one."""

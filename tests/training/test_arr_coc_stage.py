@@ -17,7 +17,18 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, set_seed
 
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
 from arr_coc_model.balancing import Balancing
-from harness import ConfigError, DataError, DataSource, Generation, ImageError, Request, Sample, Session, read_yaml
+from harness import (
+    ConfigError,
+    DataError,
+    DataSource,
+    Generation,
+    ImageError,
+    ImageRef,
+    Request,
+    Sample,
+    Session,
+    read_yaml,
+)
 from training.arr_coc.alignment import Region, Scene, Vocabulary, alignment_loss, read_scenes
 from training.arr_coc.collate import Collator
 from training.arr_coc.distilling import gain_loss, two_splits
@@ -54,6 +65,7 @@ class Made:
     captions: bool
     data: DataSource
     empty: bool = False
+    profile: str = "short"
 
     def samples(self) -> Iterator[Sample]:
         for index, colour in enumerate(() if self.empty else COLOURS):
@@ -78,6 +90,10 @@ class Benchmarks:
     def __init__(self, data: DataSource = DataSource(Path("made")), empty: bool = False) -> None:  # noqa: B008
         self.data = data
         self.empty = empty
+        self.store = self
+
+    def hash_image(self, image: ImageRef) -> str:
+        return image.name
 
     def benchmark(self, name: str, *, split: str | None = None) -> Made:
         assert split == "train"

@@ -76,6 +76,7 @@ class Made:
     name: str
     rows: Sequence[tuple[str, Path, str, tuple[str, ...], str]]
     data: DataSource
+    profile: str = "short"
 
     def samples(self) -> Iterator[Sample]:
         for key, path, question, answers, group in self.rows:

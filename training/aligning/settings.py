@@ -6,8 +6,9 @@ from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
-from harness import ConfigError, Session
+from harness import ConfigError, Options, Session
 from training.aligning.preferences import OnBad, Preferences, read_preferences
+from training.identity import judged
 from training.modelling.models import Lora, find_start
 from training.settings import Settings, TrainerSettings
 
@@ -126,10 +127,11 @@ class AlignStage(TrainerSettings):
         return read_preferences(self.preferences, revision=self.preferences_revision, on_bad=self.on_bad)
 
     def data_digests(self, session: Session) -> dict[str, str]:
-        """What is learnt from: the preferences, or the benchmark whose prompts are asked."""
+        """What is learnt from: the preferences, or the benchmark whose prompts are asked and whose rules reward."""
         if isinstance(self.reward, str):
-            name = self.reward.partition(".")[0]
-            return {name: session.benchmark(name, split=self.split).digest()}
+            name, _, score = self.reward.partition(".")
+            (task,) = session.tasks([name], Options(split=self.split, metrics=(score,)))
+            return {name: judged(session, task, score)}
         return {"preferences": self.read_preferences().digest(session)}
 
     def parents(self, session: Session) -> dict[str, str]:

@@ -21,6 +21,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field
 
 from harness import DataError, Session
+from training.identity import content
 from training.job import Job
 from training.recipe import Result
 from training.settings import StageSettings
@@ -44,8 +45,8 @@ class MajorityStage(StageSettings):
     """Leading words that are told apart, at most."""
 
     def data_digests(self, session: Session) -> dict[str, str]:
-        """What is learnt from: benchmark -> digest of its samples."""
-        return {name: session.benchmark(name, split=self.split).digest() for name in self.benchmarks}
+        """What is learnt from: benchmark -> digest of its samples and prompts."""
+        return {name: content(session.benchmark(name, split=self.split), None) for name in self.benchmarks}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from transformers import set_seed
 from harness import Session
 from training.contrastive import Contrast, Kind, PairCollator, PretrainTrainer
 from training.conversations import ConversationCollator
+from training.identity import content
 from training.job import Job
 from training.lessons import LearningSettings
 from training.loop import fit
@@ -72,7 +73,7 @@ class PretrainStage(LearningSettings):
         """What is learnt from, the tokenizer's texts included: name -> digest."""
         words = self.model.learnt
         named = () if words is None else words.benchmarks
-        texts = {f"{name} [words]": session.benchmark(name, split=self.split).digest() for name in named}
+        texts = {f"{name} [words]": content(session.benchmark(name, split=self.split), None) for name in named}
         return {**super().data_digests(session), **texts}
 
     def parents(self, session: Session) -> dict[str, str]:

@@ -1,0 +1,155 @@
+"""What makes two trainings the same one: whatever changes the result, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Benchmark, Request, Sample, Session, Task
+from training.aligning.settings import AlignStage
+from training.microworld import build
+from training.stages.arr_coc import ArrCocStage
+from training.stages.majority import MajorityStage
+from training.stages.pretrain import PretrainStage
+
+LEARN = {"name": "net", "steps": 2, "batch": 2}
+STAGES = {
+    "arr_coc": ArrCocStage.model_validate({**LEARN, "shares": {"gqa": 1}}),
+    "rlhf": AlignStage.model_validate(
+        {**LEARN, "alignment_method": "rlhf", "start": "./none", "reward": "gqa.accuracy", "num_generations": 2}
+    ),
+    "pretrain": PretrainStage.model_validate(
+        {
+            **LEARN,
+            "shares": {"coco_captions": 1},
+            "model": {"architecture": "arr_coc", "preset": "micro", "tokenizer": {"benchmarks": ["gqa"]}},
+        }
+    ),
+    "majority": MajorityStage(benchmarks=("gqa",)),
+}
+
+
+@dataclass(frozen=True)
+class Reworded:
+    """A benchmark that asks in other words."""
+
+    benchmark: Benchmark
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.benchmark, name)
+
+    def request(self, sample: Sample, profile: str) -> Request:
+        request = self.benchmark.request(sample, profile.removesuffix(" told otherwise"))
+        return replace(request, prompt=request.prompt + " Please.")
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    build(tmp_path / "data", images=4, evaluation_images=5)
+    names = "".join(f"  {name}: {{data: {tmp_path / 'data' / name}}}\n" for name in ("gqa", "coco_captions"))
+    (tmp_path / "benchmarks.yaml").write_text(f"benchmarks:\n{names}")
+    made = Session(tmp_path / "home", tmp_path)
+    try:
+        yield made
+    finally:
+        made.database.close()
+
+
+def digests(stage: str, session: Session) -> dict[str, str]:
+    found: dict[str, str] = STAGES[stage].data_digests(session)
+    return {name: digest for name, digest in found.items() if name.startswith("gqa")}
+
+
+def alter(session: Session, change: Callable[[Task], Task]) -> None:
+    """From now on the session gives other tasks."""
+    one, several = session.benchmark, session.tasks
+    session.__dict__["benchmark"] = lambda *given, **named: change(one(*given, **named))
+    session.__dict__["tasks"] = lambda *given, **named: [change(task) for task in several(*given, **named)]
+
+
+def picture(session: Session) -> Path:
+    task = session.benchmark("gqa", split="train")
+    image: Any = task.request(next(iter(task.samples()))).images[0]
+    return Path(image.path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_nothing_changed_is_the_same_training(stage: str, session: Session) -> None:
+    assert digests(stage, session) == digests(stage, session) != {}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_another_prompt_is_another_training(stage: str, session: Session) -> None:
+    before = digests(stage, session)
+    alter(session, lambda task: replace(task, benchmark=Reworded(task.benchmark)))
+    assert digests(stage, session) != before
+
+
+@pytest.mark.parametrize("stage", ["arr_coc", "rlhf"])
+def test_another_picture_is_another_training(stage: str, session: Session) -> None:
+    before = digests(stage, session)
+    file = picture(session)
+    file.write_bytes(file.read_bytes() + b"\0")
+    changed = digests(stage, session)
+    file.unlink()
+    absent = digests(stage, session)
+    assert len({str(found) for found in (before, changed, absent)}) == 3
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "majority"])
+def test_pictures_that_nobody_looks_at_change_nothing(stage: str, session: Session) -> None:
+    before = digests(stage, session)
+    picture(session).unlink()
+    assert digests(stage, session) == before
+
+
+def test_a_profile_is_part_of_it_whatever_it_asks(session: Session) -> None:
+    alter(session, lambda task: replace(task, benchmark=Reworded(task.benchmark)))
+    before = digests("majority", session)
+    alter(session, lambda task: replace(task, profile=f"{task.profile} told otherwise"))
+    assert digests("majority", session) != before
+
+
+def test_a_picture_is_hashed_once(session: Session) -> None:
+    asked = []
+    hash_image = session.store.hash_image
+    session.store.hash_image = lambda image: (asked.append(image.name), hash_image(image))[1]  # type: ignore[method-assign, func-returns-value]
+    digests("arr_coc", session)
+    assert len(asked) == len(set(asked)) > 1
+
+
+@pytest.mark.parametrize("stage", ["arr_coc", "rlhf"])
+def test_the_rules_of_a_reward_are_part_of_it(stage: str, session: Session) -> None:
+    """Where answers are learnt from, it does not matter how others would be scored."""
+    before = digests(stage, session)
+    alter(session, lambda task: replace(task, protocol="another"))
+    assert (digests(stage, session) == before) == (stage == "arr_coc")
+
+
+def test_what_a_rewards_metric_depends_on_is_part_of_it(session: Session) -> None:
+    def with_options(task: Task) -> Task:
+        return replace(task, metrics=tuple(replace(choice, options={"more": 1}) for choice in task.metrics))
+
+    class Fingerprinted:
+        def __init__(self, fingerprint: str) -> None:
+            self.fingerprint = fingerprint
+
+    def with_file(content: str) -> Callable[[Task], Task]:
+        def change(task: Task) -> Task:
+            for choice in task.metrics:
+                choice.__dict__["metric"] = Fingerprinted(content)
+            return task
+
+        return change
+
+    found = [digests("rlhf", session)]
+    for change in (with_file("1"), with_file("2")):
+        alter(session, change)
+        found.append(digests("rlhf", session))
+    alter(session, lambda task: with_file("2")(with_options(task)))
+    found.append(digests("rlhf", session))
+    assert len({str(each) for each in found}) == len(found)
