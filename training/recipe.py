@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness import ConfigError, HarnessError, Json, Score, Session, UnknownName, Version, read_yaml
 from training.job import Job
+from training.locking import alone
 from training.processes import is_first, shared
 from training.settings import TrainerSettings
 from training.stages import STAGES
@@ -82,17 +83,28 @@ def carry_out(settings: Any, run: Run, session: Session, *, force: bool = False)
 
     Args:
         force: train also what does not fit into memory.
+
+    Raises:
+        UsageError: another command is carrying out the same.
     """
     job = Job.of(settings, session)
     if (there := shared(lambda: _published(job))) is not None:
         return Made(there, False)
+    with alone(job):
+        if (there := shared(lambda: _published(job))) is not None:  # by who had the job until now
+            return Made(there, False)
+        return _carry_out(job, run, force=force)
+
+
+def _carry_out(job: Job, run: Run, *, force: bool) -> Made:
+    settings = job.settings
     with _recorded(job):
         if hasattr(settings, "track"):
             settings.track.check()
         if isinstance(settings, TrainerSettings) and not force:
             from training.estimate.room import ensure_room  # it needs what a config that is wrong does not
 
-            ensure_room(settings, session)
+            ensure_room(settings, job.session)
         # Only where gradients are computed do several processes have something to do.
         result = run(job) if isinstance(settings, TrainerSettings) else shared(lambda: run(job))
         return Made(shared(lambda: _publish(job, result)), True)
