@@ -329,7 +329,11 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(place: Path, tmp_pat
     ):
         assert part in said
     assert sorted(place.rglob("*")) == before
-    assert not (tmp_path / "home").exists()
+    # But for what the workspace remembers of pictures that it has read.
+    assert {file.name for file in (tmp_path / "home").rglob("*")} <= {"workspace.db", ".gitignore"}
+    with open_session() as session:
+        assert not session.trainings.all()
+        assert not list(session.checkpoints.names())
     document = CliRunner().invoke(train_command, [str(file), "--dry-run", "--json"], catch_exceptions=False)
     (told,) = json.loads(document.stdout)["stages"]
     assert told["steps"]["samples"] == 80
