@@ -15,6 +15,7 @@ from harness import ConfigError, HarnessError, Json, Score, Session, UnknownName
 from training.job import Job
 from training.locking import alone
 from training.processes import is_first, shared
+from training.resuming import start_again
 from training.settings import TrainerSettings
 from training.stages import STAGES
 
@@ -105,6 +106,8 @@ def _carry_out(job: Job, run: Run, *, force: bool) -> Made:
             from training.estimate.room import ensure_room  # it needs what a config that is wrong does not
 
             ensure_room(settings, job.session)
+        if isinstance(settings, TrainerSettings) and settings.save.resume == "never":
+            shared(lambda: start_again(job))
         # Only where gradients are computed do several processes have something to do.
         result = run(job) if isinstance(settings, TrainerSettings) else shared(lambda: run(job))
         return Made(shared(lambda: _publish(job, result)), True)

@@ -57,7 +57,6 @@ def starting_point(job: Job, folder: Path) -> Path | None:
         StoreError: it cannot be copied into its place.
     """
     if job.settings.save.resume == "never":
-        shutil.rmtree(folder, ignore_errors=True)
         return None
     for path in unfinished(folder):
         remove(path)
@@ -69,6 +68,13 @@ def starting_point(job: Job, folder: Path) -> Path | None:
             if step_of(version) == best and best not in complete(folder):
                 _restore(job.session.checkpoints, version, folder)
     return newest_complete(folder)
+
+
+def start_again(job: Job) -> None:
+    """Remove what earlier attempts left: nothing, here or on another machine, goes on from it any more."""
+    for version in published(job):
+        withdraw(job, version)
+    shutil.rmtree(job.folder, ignore_errors=True)
 
 
 def steps_name(job: Job) -> str:

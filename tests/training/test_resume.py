@@ -170,10 +170,11 @@ def test_another_machine_gets_the_point_as_it_was(cases: Callable[[str], Case], 
         assert all(path.stat().st_mode & 0o200 for path in folder.iterdir()), "they are the trainer's to change"
 
 
-def restart_and_stop(case: Case, home: Path) -> None:
-    def stop(*arguments: Any, **options: Any) -> None:
-        raise Killed
+def stop(*arguments: Any, **options: Any) -> None:
+    raise Killed
 
+
+def restart_and_stop(case: Case, home: Path) -> None:
     with pytest.MonkeyPatch.context() as patched, workspace(home, case.world) as session:
         patched.setattr(Trainer, "_inner_training_loop", stop)
         carried_out(case.settings, session)
@@ -230,6 +231,36 @@ def test_never_starts_again(world: Path, tmp_path: Path, monkeypatch: pytest.Mon
         carried_out(sft(world / "llava", steps=4, save={**saving, "resume": "never", "keep": 9}), session)
     assert list(complete(folder)) == [2, 4]
     assert not (stale / "stale").exists()
+
+
+def test_never_leaves_nothing_of_earlier_attempts(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither published checkpoints, from which another machine would go on, nor a model that was not published."""
+    settings, saving = sft(world / "llava", steps=4), {"every": 2, "keep": 1}
+    with monkeypatch.context() as patched, workspace(tmp_path / "home", world) as session:
+        patched.setattr("training.recipe._publish", stop)
+        with pytest.raises(Killed):
+            carried_out(settings, session)
+        folder = trainer_folder(tmp_path / "home").parent
+        assert (folder / "checkpoint").is_dir()
+        (folder / "before.json").touch()
+        session.checkpoints.alias("tuned-steps", "best", "latest")
+    with monkeypatch.context() as patched, workspace(tmp_path / "home", world) as session:
+        patched.setattr(Trainer, "_inner_training_loop", stop)
+        with pytest.raises(Killed):
+            carried_out(sft(world / "llava", steps=4, save={**saving, "resume": "never"}), session)
+        assert session.checkpoints.names() == []
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_never_keeps_what_has_a_name_of_its_own(world: Path, tmp_path: Path) -> None:
+    saving = {"every": 2, "keep": 2}
+    break_off(sft(world / "llava", save=saving), tmp_path / "home", world)
+    with workspace(tmp_path / "home", world) as session:
+        session.checkpoints.alias("tuned-steps", "wanted", "v0")
+        carried_out(sft(world / "llava", save={**saving, "resume": "never"}), session)
+        aliases = {version.number: version.aliases for version in session.checkpoints.versions("tuned-steps")}
+    assert aliases[0] == ("wanted",)
+    assert 1 not in aliases
 
 
 def test_the_trainer_writes_its_state_last(world: Path, tmp_path: Path) -> None:
