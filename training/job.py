@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from harness import Json, Session
+from training.processes import WORLD
 
 
 class Assembled(Exception):
@@ -81,4 +82,5 @@ class Job:
             "config_digest": config,
             "data": dict(self.data),
             "parents": dict(self.parents),
+            "processes": WORLD,
         }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,13 +25,14 @@ from training.callbacks.telemetry import Telemetry
 from training.export import export, finished
 from training.failures import explained
 from training.job import Assembled, Job
-from training.processes import is_first, shared
+from training.processes import WORLD, is_first, shared
 from training.recipe import Result
 from training.resuming import complete, starting_point
 from training.scale import come_together, plainly, scale_arguments
 from training.settings import TrainerSettings
 from training.tracking import tracked
 
+LOG = logging.getLogger(__name__)
 POINTS = 50
 """Of a curve, unless the settings say otherwise."""
 
@@ -78,6 +80,8 @@ def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, P
     preemption = Preemption(job.settings.save.grace, folder)
     live = _equip(trainer, processor, job, preemption)
     newest = shared(lambda: starting_point(job, folder))
+    if newest is not None and is_first():
+        _compare_processes(newest, job.settings)
 
     def learn() -> None:
         with explained(trainer, job, folder):
@@ -116,6 +120,15 @@ def _equip(trainer: Trainer, processor: Any, job: Job, preemption: Preemption) -
     if is_first():
         trainer.add_callback(Progress(settings.name))
     return live
+
+
+def _compare_processes(checkpoint: Path, settings: TrainerSettings) -> None:
+    """Says it where another number of processes goes on: `batch` is of each, so a step has other samples then."""
+    count = len(list(checkpoint.glob("rng_state*.pth")))  # each process leaves the state of its random numbers
+    if count != WORLD:
+        step = settings.batch * settings.accumulate * WORLD
+        told = f"was trained by {count} process(es), goes on with {WORLD}: a step now has {step} samples"
+        LOG.warning("%s: %s", checkpoint, told)
 
 
 def _take_best(trainer: Trainer, folder: Path) -> int:

@@ -10,11 +10,17 @@ from typing import Any
 import pytest
 
 from harness import Benchmark, Request, Sample, Session, Task
+from tests.training.trainings import arr_coc, carried_out, one_thread, workspace, world
+from training import job as job_module
+from training import loop
 from training.aligning.settings import AlignStage
+from training.job import Job
 from training.microworld import build
 from training.stages.arr_coc import ArrCocStage
 from training.stages.majority import MajorityStage
 from training.stages.pretrain import PretrainStage
+
+__all__ = ["one_thread", "world"]
 
 LEARN = {"name": "net", "steps": 2, "batch": 2}
 STAGES = {
@@ -153,3 +159,32 @@ def test_what_a_rewards_metric_depends_on_is_part_of_it(session: Session) -> Non
     alter(session, lambda task: with_file("2")(with_options(task)))
     found.append(digests("rlhf", session))
     assert len({str(each) for each in found}) == len(found)
+
+
+# ---------------------------------------------------------------- processes
+
+
+def test_another_number_of_processes_goes_on_and_says_so(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The training is the same one, whose versions say by how many they were made."""
+    settings = arr_coc(steps=4)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with workspace(tmp_path / "home", world) as session:
+        for processes, said in (
+            (1, []),
+            (3, ["was trained by 1 process(es), goes on with 3: a step now has 6 samples"]),
+        ):
+            with monkeypatch.context() as patched:
+                patched.setattr(loop, "WORLD", processes)
+                patched.setattr(job_module, "WORLD", processes)
+                patched.setattr(loop, "export", stop)
+                with pytest.raises(KeyboardInterrupt):
+                    carried_out(settings, session)
+                assert Job.of(settings, session).metadata()["processes"] == processes
+            assert [text.partition(": ")[2] for text in caplog.messages if "process(es)" in text] == said
+        (training,) = session.trainings.all()
+        assert training.facts["processes"] == 3
