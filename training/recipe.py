@@ -11,11 +11,11 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import ConfigError, HarnessError, Json, Score, Session, UnknownName, Version, read_yaml
+from harness import CheckpointError, ConfigError, HarnessError, Json, Score, Session, UnknownName, Version, read_yaml
 from training.job import Job
 from training.locking import alone
 from training.processes import is_first, shared
-from training.resuming import start_again
+from training.resuming import start_again, steps_name
 from training.settings import TrainerSettings
 from training.stages import STAGES
 
@@ -87,10 +87,12 @@ def carry_out(settings: Any, run: Run, session: Session, *, force: bool = False)
 
     Raises:
         UsageError: another command is carrying out the same.
+        CheckpointError: the name is one of versions of another type.
     """
     job = Job.of(settings, session)
     if (there := shared(lambda: _published(job))) is not None:
         return Made(there, False)
+    shared(lambda: _check_names(job))
     with alone(job):
         if (there := shared(lambda: _published(job))) is not None:  # by who had the job until now
             return Made(there, False)
@@ -111,6 +113,19 @@ def _carry_out(job: Job, run: Run, *, force: bool) -> Made:
         # Only where gradients are computed do several processes have something to do.
         result = run(job) if isinstance(settings, TrainerSettings) else shared(lambda: run(job))
         return Made(shared(lambda: _publish(job, result)), True)
+
+
+def _check_names(job: Job) -> None:
+    """The registry would say it, too, but only when the work is done."""
+    store, settings = job.session.checkpoints, job.settings
+    wanted = {settings.name: settings.makes}
+    if isinstance(settings, TrainerSettings) and settings.save.publish:
+        wanted[steps_name(job)] = "model"
+    for name in wanted.keys() & set(store.names()):
+        if (kept := store.versions(name)[0].type) != wanted[name]:
+            raise CheckpointError(
+                f"{name}: holds versions of type {kept!r}, not {wanted[name]!r}; give the config another `name`"
+            )
 
 
 def _published(job: Job) -> Version | None:

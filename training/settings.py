@@ -1,12 +1,16 @@
 """What the configs of all stages share. A field's docstring is what `harness train CONFIG --explain` says of it."""
 
 import importlib.util
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness import MissingExtra
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,121}")
+"""What the registry takes, with room for the `-steps` under which checkpoints are published."""
 
 
 class Settings(BaseModel):
@@ -20,10 +24,21 @@ class StageSettings(Settings):
 
     stage: str
     """The kind of training."""
-    name: str = Field(min_length=1)
+    name: str
     """Under which the result is published in the registry."""
     license: str | None = None
     """Of the result, as its card names it; null takes that of what it starts from."""
+    makes: ClassVar[str] = "model"
+    """The type of the published versions."""
+
+    @field_validator("name")
+    @classmethod
+    def _publishable(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                "is made of at most 122 letters, digits, '.', '_' and '-', and starts with a letter or digit"
+            )
+        return name
 
 
 class Scale(Settings):

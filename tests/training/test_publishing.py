@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import Trainer
 from transformers.trainer_callback import TrainerState
 
-from harness import HarnessError, Incomplete, StoreError
+from harness import CheckpointError, HarnessError, Incomplete, StoreError
 from harness.blobs import Blobs
 from tests.training.trainings import (
     EVALUATE,
@@ -108,6 +109,35 @@ def test_what_gets_a_name_just_before_it_would_be_removed_is_kept(world: Path, t
         carried_out(sft(world / "llava", save={"every": 2, "keep": 1}), session)
         found = [(version.metadata["step"], version.aliases) for version in store.versions("tuned-steps")]
     assert found == [(6, ("latest",)), (2, ("wanted",))]
+
+
+@pytest.mark.parametrize("name", ["", "my model", "-net", "models/net", "n" * 123, "net\n"])
+def test_a_name_that_the_registry_would_not_take_is_an_error_of_the_config(world: Path, name: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        sft(world / "llava", name=name)
+    (error,) = raised.value.errors()
+    assert error["loc"] == ("name",)
+    assert "at most 122 letters, digits, '.', '_' and '-', and starts with a letter or digit" in error["msg"]
+
+
+def test_the_longest_name_is_published_with_its_checkpoints(world: Path, tmp_path: Path) -> None:
+    with workspace(tmp_path / "home", world) as session:
+        carried_out(sft(world / "llava", steps=2, name="n" * 122), session)
+        assert session.checkpoints.names() == ["n" * 122, "n" * 122 + "-steps"]
+
+
+@pytest.mark.parametrize("name", ["tuned", "tuned-steps"])
+def test_a_name_of_another_type_is_found_before_anything_is_trained(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(Trainer, "train", lambda *arguments, **options: pytest.fail("it was trained"))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "rows.jsonl").touch()
+    with workspace(tmp_path / "home", world) as session:
+        session.checkpoints.publish(tmp_path / "rows", name, type="dataset")
+        with pytest.raises(CheckpointError, match=f"{name}: holds versions of type 'dataset', not 'model'; give"):
+            carried_out(sft(world / "llava"), session)
+        assert not session.trainings.all()
 
 
 # --- no number any more -----------------------------------------------------------------------------------------------

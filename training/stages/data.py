@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 from pydantic import Field, field_validator, model_validator
@@ -36,6 +36,7 @@ from training.settings import StageSettings
 class DataStage(StageSettings):
     """A config whose `stage` is `data`. The names of its sources are what `shares` of a training choose from."""
 
+    makes: ClassVar[str] = "dataset"
     stage: Literal["data"] = "data"
     benchmarks: tuple[str, ...] = ()
     """Benchmarks whose samples are taken, as the harness asks them."""
