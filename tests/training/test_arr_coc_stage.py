@@ -458,6 +458,12 @@ def test_an_interrupted_training_ends_as_an_unbroken_one(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_another_schedule_than_its_own_is_refused() -> None:
+    with pytest.raises(ValidationError, match="this stage has its own schedule"):
+        ArrCocStage.model_validate({**SETTINGS.model_dump(), "schedule": "linear"})
+    assert ArrCocStage.model_validate({**SETTINGS.model_dump(), "schedule": "cosine"}) == SETTINGS
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from transformers import Trainer, TrainingArguments, set_seed
 
 from arr_coc_model import ArrCocForConditionalGeneration, ArrCocProcessor
@@ -131,6 +131,8 @@ class ArrCocStage(LearningSettings):
     learning_rate: float = Field(default=3e-3, gt=0)
     """AdamW's highest; a cosine takes it down to a twentieth."""
     warmup: int = Field(default=40, ge=0)
+    schedule: Literal["cosine"] = "cosine"
+    """This stage has its own and no other: a warm-up and a cosine in each of two phases, before and after alignment."""
     weight_decay: float = Field(default=0.05, ge=0)
     image_drop: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that go without their picture, so that the model without pictures is a fair floor."""
@@ -148,6 +150,13 @@ class ArrCocStage(LearningSettings):
     """Words that occur fewer times are unknown to a new one."""
     instruction: int = Field(default=100, ge=1)
     """Lines that so many prompts have are one token each of a new one's."""
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _own(cls, schedule: Any) -> Any:
+        if schedule != "cosine":
+            raise ValueError("this stage has its own schedule, a cosine in each of its two phases; leave it out")
+        return schedule
 
     @model_validator(mode="after")
     def _possible(self) -> "ArrCocStage":
