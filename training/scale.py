@@ -30,6 +30,7 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from harness import ConfigError
+from training.modelling.weights import load_whole
 from training.processes import WORLD, is_first, join, meet, on_cpu, shared
 from training.settings import Scale
 
@@ -228,7 +229,7 @@ class Scaled(Trainer):
         if isinstance(model, PreTrainedModel):
             # By the Trainer itself, weights are looked for under the names that they have in memory, and where a
             # file has others, as Llava's has, nothing is read but a warning given.
-            stored = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, local_files_only=True)
+            stored = load_whole(type(model), resume_from_checkpoint, dtype=model.dtype, local_files_only=True)
             model.load_state_dict(stored.state_dict())
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)

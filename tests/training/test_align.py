@@ -14,15 +14,22 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tiny_models import make_tiny_arr_coc, make_tiny_llava
-from transformers import AutoModelForImageTextToText, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
 
-from harness import ConfigError, DataError, Options, Session, UnknownName, load_run
+from harness import CheckpointError, ConfigError, DataError, Options, Session, UnknownName, load_run
 from training.aligning import effect, grpo
 from training.aligning.dpo import COLUMN, PreferenceTrainer
 from training.aligning.dpo import make_trainer as make_dpo
 from training.aligning.grpo import GroupTrainer
 from training.aligning.grpo import make_trainer as make_grpo
 from training.aligning.preferences import read_preferences
+from training.aligning.reward import judge_from
 from training.aligning.rewards import ModelReward, ScoreReward
 from training.aligning.settings import AlignStage
 from training.conversations import IGNORED
@@ -444,6 +451,26 @@ def test_a_reward_model_is_made_and_used(place: Path, tmp_path: Path) -> None:
     assert made.version.digest in policy.version.parents
     curves = {name for name, _ in _losses(tmp_path, place)}
     assert {"loss", "accuracy", "rewards/reward_model/mean"} <= curves
+
+
+def test_a_reward_model_that_lacks_weights_is_named(place: Path, tmp_path: Path) -> None:
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = LlamaConfig(**small, vocab_size=9, num_labels=1, pad_token_id=0)
+    whole = LlamaForSequenceClassification(config)
+    AutoTokenizer.from_pretrained(place / "llava").save_pretrained(tmp_path / "torn")
+
+    def torn(tensor: str) -> Any:
+        kept = {name: value for name, value in whole.state_dict().items() if name != tensor}
+        whole.save_pretrained(tmp_path / "torn", state_dict=kept)
+        with workspace(tmp_path / "home", place) as session:
+            return find_start(str(tmp_path / "torn"), session)
+
+    for tensor in ("score.weight", "model.layers.0.mlp.up_proj.weight"):
+        with pytest.raises(CheckpointError, match=f"torn: 1 of the model's tensors .* such as {tensor}"):
+            ModelReward(torn(tensor), (), torch.device("cpu"))
+    assert judge_from(torn("score.weight")).score.weight.shape == (1, 8), "a head is new by design"
+    with pytest.raises(CheckpointError, match=r"such as model\.layers\.0\.mlp\.up_proj"):
+        judge_from(torn("model.layers.0.mlp.up_proj.weight"))
 
 
 def _losses(home: Path, place: Path) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 import torch
 import yaml
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from tiny_models import make_tiny_arr_coc, make_tiny_idefics3, make_tiny_llava
 from torch import Tensor
 from transformers import (
@@ -222,6 +224,22 @@ def test_parts_that_make_no_model_are_configuration_errors(
 def test_a_part_that_is_not_there_is_named(session: Session, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         carry_out(stage({**NEW, "vision": {"from": str(tmp_path / "absent")}}), run, session)
+
+
+@pytest.mark.parametrize("size", [None, 64])
+@pytest.mark.parametrize(
+    ("part", "tensor"), [("vision", "encoder.layers.1.self_attn.q_proj.weight"), ("language", "layers.1.mlp.up_proj")]
+)
+def test_a_part_that_lacks_weights_is_named(
+    part: str, tensor: str, size: int | None, parts: dict[str, Path], session: Session, tmp_path: Path
+) -> None:
+    shutil.copytree(parts[part], tmp_path / "torn")
+    tensors = load_file(tmp_path / "torn" / "model.safetensors")
+    tensors.pop(next(name for name in tensors if tensor in name))
+    save_file(tensors, tmp_path / "torn" / "model.safetensors", {"format": "pt"})
+    places = {name: {"from": str(place)} for name, place in {**parts, part: tmp_path / "torn"}.items()}
+    with pytest.raises(CheckpointError, match=rf"torn: 1 of the model's tensors are not .* such as .*{tensor}"):
+        carry_out(stage({**places, "image_size": size}, train={}), run, session)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import make_tiny_arr_coc, make_tiny_llava
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
-from harness import ConfigError
+from harness import CheckpointError, ConfigError
 from training.lessons import LearningSettings
 from training.microworld import build
 from training.scale import blocks, scale_arguments
@@ -163,6 +163,16 @@ def test_a_resumed_training_ends_as_an_unbroken_one(runs: Runs) -> None:
 def test_one_process_goes_on_from_what_two_left(runs: Runs, tmp_path: Path) -> None:
     train(runs.model, tmp_path, batch=ROWS, resume=str(runs.folder / "fsdp" / "trainer" / "checkpoint-2"))
     assert far(load_file(tmp_path / "finished" / "model.safetensors"), runs.weights("alone")) < 1e-5
+
+
+def test_a_checkpoint_that_lacks_weights_is_not_gone_on_from(runs: Runs, tmp_path: Path) -> None:
+    torn = tmp_path / "checkpoint-2"
+    shutil.copytree(runs.folder / "alone" / "trainer" / "checkpoint-2", torn)
+    tensors = load_file(torn / "model.safetensors")
+    tensors.pop(next(name for name in tensors if "multi_modal_projector" in name))
+    save_file(tensors, torn / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"checkpoint-2: 1 of the model's tensors .* such as .*projector"):
+        train(runs.model, tmp_path, batch=ROWS, resume=str(torn))
 
 
 def test_an_evaluation_leaves_a_spread_model_as_it_was(runs: Runs) -> None:

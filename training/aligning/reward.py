@@ -26,6 +26,7 @@ from training.aligning.settings import AlignStage
 from training.aligning.trainer import Quiet, arguments, ordered, rows_of
 from training.job import Job
 from training.modelling.models import Start, adapt, find_start, load
+from training.modelling.weights import load_whole
 from training.scale import scaled
 
 HEAD = "score"
@@ -71,8 +72,8 @@ def judge_from(start: Start) -> Any:
     judges: Any = AutoModelForSequenceClassification
     configs: Any = AutoConfig
     if type(configs.from_pretrained(start.place, **start.pinned)) in judges._model_mapping:
-        return judges.from_pretrained(
-            start.place, num_labels=1, dtype=torch.float32, use_safetensors=True, **start.pinned
+        return load_whole(
+            judges, start.place, start.name, new=(HEAD,), num_labels=1, dtype=torch.float32, **start.pinned
         ).train()
     whole, _ = load(start)
     speaker = whole.language_model if isinstance(whole, ArrCocForConditionalGeneration) else whole

@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from harness import ConfigError, DataError, ImageRef, Options, Output, Pair, Sample, Session
 from training.aligning.preferences import Preference
 from training.modelling.models import Start
+from training.modelling.weights import load_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class ModelReward:
     """What a reward model says of a question and an answer; it sees no picture.
 
     Raises:
-        CheckpointError: it cannot be loaded.
+        CheckpointError: it is not whole.
     """
 
     def __init__(self, start: Start, preferences: Sequence[Preference], device: torch.device) -> None:
@@ -105,7 +106,7 @@ class ModelReward:
         models: Any = AutoModelForSequenceClassification
         tokenizers: Any = AutoTokenizer
         self._tokenizer = tokenizers.from_pretrained(start.place, **start.pinned)
-        self._model = models.from_pretrained(start.place, dtype=torch.float32, use_safetensors=True, **start.pinned)
+        self._model = load_whole(models, start.place, start.name, dtype=torch.float32, **start.pinned)
         self._model.eval().to(device)
 
     @torch.no_grad()

@@ -34,8 +34,11 @@ from training.modelling.composition import ModelSettings
 from training.modelling.models import Start
 from training.modelling.resolution import edge, load_resized, resize_processor
 from training.modelling.tokenizer import word_tokenizer
+from training.modelling.weights import load_whole
 
 IMAGE = "<image>"
+POOLER = ("pooler",)
+"""What no patch is read from; towers that were trained to classify come without it."""
 LLAVA = (
     "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
@@ -117,11 +120,11 @@ def _vision(settings: ModelSettings, source: Start | None) -> _Loaded:
     if source is not None:
         whole: Any = AutoConfig.from_pretrained(source.place, **source.pinned)
         config = getattr(whole, "vision_config", whole)
-        given = {"dtype": torch.float32, "use_safetensors": True, **source.pinned}
+        given = {"dtype": torch.float32, "new": POOLER, **source.pinned}
         if settings.image_size is not None and settings.image_size != edge(config):
             weights = load_resized(AutoModel, source.place, config, settings.image_size, **given)
         else:
-            weights = AutoModel.from_pretrained(source.place, config=config, **given)
+            weights = load_whole(AutoModel, source.place, source.name, config=config, **given)
         return _Loaded(weights.config, weights)
     given = dict(settings.vision.config or {})
     if settings.image_size is not None:
@@ -136,9 +139,7 @@ def _language(settings: ModelSettings, source: Start | None, tokenizer: PreTrain
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if source is not None:
-        weights: Any = AutoModelForCausalLM.from_pretrained(
-            source.place, dtype=torch.float32, use_safetensors=True, **source.pinned
-        )
+        weights = load_whole(AutoModelForCausalLM, source.place, source.name, dtype=torch.float32, **source.pinned)
         if len(tokenizer) > weights.config.vocab_size:
             weights.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         return _Loaded(weights.config, weights)

@@ -22,6 +22,7 @@ import arr_coc_model  # noqa: F401 - registers ARR-COC with the Auto classes
 from harness import CheckpointError, ConfigError, Session, digest_directory
 from training.modelling.parts import PARTS, modules_of
 from training.modelling.resolution import edge, load_resized, resize_processor
+from training.modelling.weights import load_whole
 from training.settings import Settings
 
 
@@ -120,15 +121,10 @@ def load(start: Start, image_size: int | None = None) -> tuple[Any, Any]:
 
 
 def _weights(loader: Any, start: Start, config: Any, image_size: int | None) -> Any:
-    given = {"dtype": torch.float32, "use_safetensors": True, **start.pinned}
+    given = {"dtype": torch.float32, **start.pinned}
     if image_size is not None and image_size != edge(config):
         return load_resized(loader, start.place, config, image_size, **given)
-    model, report = loader.from_pretrained(start.place, output_loading_info=True, **given)
-    if missing := sorted(report["missing_keys"]):
-        raise CheckpointError(
-            f"start: {start.name}: {len(missing)} of the model's tensors are not in its weights, such as {missing[0]}"
-        )
-    return model
+    return load_whole(loader, start.place, start.name, **given)
 
 
 def brief(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from arr_coc_model import ArrCocConfig
 from harness import ConfigError
+from training.modelling.weights import load_whole
 
 SIZES = ("size", "crop_size", "max_image_size")
 """What image processors have in pixels."""
@@ -64,22 +65,31 @@ def resized(config: Any, size: int) -> Any:
     return new
 
 
-def load_resized(loader: Any, place: str, config: Any, size: int, **given: Any) -> Any:
+def load_resized(loader: Any, place: str, config: Any, size: int, *, new: Sequence[str] = (), **given: Any) -> Any:
     """What `from_pretrained` loads, made for square pictures of `size` pixels.
 
     Tables of positions are interpolated as vision transformers do (bicubic); encoders that have none, such as
     convolutional ones, are as they were.
 
+    Args:
+        new: names of modules that need not be there.
+
     Raises:
+        CheckpointError: a weight is not there.
         ConfigError: another weight depends on the size, or the configuration knows none.
     """
     target = resized(config, size)
-    old = loader.from_pretrained(place, config=copy.deepcopy(config), **given)
+    old = load_whole(loader, place, new=new, config=copy.deepcopy(config), **given)
     tables = {name: value for name, value in old.state_dict().items() if "position" in name}
     del old
     with _silent():
         model, report = loader.from_pretrained(
-            place, config=target, ignore_mismatched_sizes=True, output_loading_info=True, **given
+            place,
+            config=target,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **given,
         )
     state = model.state_dict()
     vision = getattr(target, "vision_config", target)
