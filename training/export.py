@@ -20,11 +20,13 @@ from training.recipe import Result, documents
 
 
 def finished(job: Job) -> Result | None:
-    """What an earlier attempt finished but did not publish."""
+    """What an earlier attempt finished but did not publish, where it was evaluated as it would be now."""
     folder = job.folder / "checkpoint"
     if not folder.exists():
         return None
     told = json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
+    if told["evaluate"] != _evaluate(job):
+        return None
     scores = {name: Score(**score) for name, score in told["scores"].items()}
     return Result(folder, scores=scores, facts=told["facts"])
 
@@ -45,12 +47,13 @@ def export(
     folder, part = job.folder / "checkpoint", job.folder / "checkpoint.part"
     known = {**facts(trainer.state), "steps": trainer.state.max_steps, "step": step, "license": licence(job)}
     known.pop("scores")
-    told: dict[str, Any] = {"facts": known, "scores": documents(scores)}
+    told: dict[str, Any] = {"facts": known, "scores": documents(scores), "evaluate": _evaluate(job)}
     shutil.rmtree(part, ignore_errors=True)
     try:
         finish(trainer, part)
         write_card(part, job, scores, known)
         (job.folder / "result.json").write_text(json.dumps(told), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # the same model, with other scores
         part.rename(folder)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch's and safetensors' own, where a disk is full
         shutil.rmtree(part, ignore_errors=True)
@@ -59,3 +62,8 @@ def export(
             "command again: it goes on from the last step"
         ) from error
     return Result(folder, scores=scores, facts=known)
+
+
+def _evaluate(job: Job) -> Any:
+    evaluate = job.settings.evaluate
+    return None if evaluate is None else evaluate.model_dump(mode="json")

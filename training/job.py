@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from harness import Json, Session
+from harness import Json, Options, Session
+from training.identity import judged
 from training.processes import WORLD
 
 
@@ -54,8 +55,13 @@ class Job:
 
     @cached_property
     def id(self) -> str:
-        """The hash of what the result depends on: settings, data, parents; not how that is kept and told."""
-        recipe = {"settings": self._essential, "data": dict(self.data), "parents": sorted(self.parents.values())}
+        """The hash of what the result depends on: settings, data, parents; not how that is told."""
+        recipe = {
+            "settings": self._essential,
+            "data": dict(self.data),
+            "parents": sorted(self.parents.values()),
+            "judges": self._judges(),
+        }
         return hashlib.sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
 
     @property
@@ -69,7 +75,24 @@ class Job:
         settings: dict[str, Json] = self.settings.model_dump(mode="json")
         for reported in ("track", "save", "license"):
             settings.pop(reported, None)
+        if "scale" in settings:
+            settings["scale"].pop("workers")
+        if not self._chosen and not hasattr(self.settings, "alignment_method"):  # an alignment tells its effect by it
+            settings.pop("evaluate", None)
         return settings
+
+    @property
+    def _chosen(self) -> bool:
+        """Whether an evaluation chooses which checkpoint is the result."""
+        return getattr(getattr(self.settings, "evaluate", None), "best", None) is not None
+
+    def _judges(self) -> dict[str, str]:
+        """What the checkpoint is chosen by: benchmark -> digest."""
+        if not self._chosen:
+            return {}
+        asked = self.settings.evaluate
+        tasks = self.session.tasks(asked.benchmarks, Options(split=asked.split))
+        return {task.name: judged(self.session, task) for task in tasks}
 
     def metadata(self) -> dict[str, Json]:
         """What every version that it publishes says of it."""

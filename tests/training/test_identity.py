@@ -188,3 +188,57 @@ def test_another_number_of_processes_goes_on_and_says_so(
             assert [text.partition(": ")[2] for text in caplog.messages if "process(es)" in text] == said
         (training,) = session.trainings.all()
         assert training.facts["processes"] == 3
+
+
+# ---------------------------------------------------------------- what changes no result
+
+ASK = {"benchmarks": ["gqa"], "limit": 3, "every": 2, "batch": 3}
+BEST = {**ASK, "best": "gqa.accuracy"}
+
+
+def job(session: Session, **changes: Any) -> Job:
+    return Job.of(ArrCocStage.model_validate({**LEARN, "shares": {"gqa": 1}, **changes}), session)
+
+
+def test_how_many_prepare_batches_and_what_is_only_measured_change_no_training(session: Session) -> None:
+    same = [{}, {"scale": {"workers": 3}}, {"evaluate": ASK}, {"evaluate": {**ASK, "limit": 2, "every": None}}]
+    assert len({job(session, **changes).id for changes in same}) == 1
+    other = [{}, {"scale": {"precision": "bfloat16"}}, {"evaluate": BEST}, {"evaluate": {**BEST, "limit": 2}}]
+    assert len({job(session, **changes).id for changes in other}) == len(other)
+
+
+def test_what_chooses_the_best_is_part_of_it(session: Session) -> None:
+    """Its data, and the rules by which answers are scored; not where nothing is chosen."""
+    found: dict[str, list[str]] = {"best": [], "only measured": []}
+
+    def note() -> None:
+        found["best"].append(job(session, evaluate=BEST).id)
+        found["only measured"].append(job(session, evaluate=ASK).id)
+
+    note()
+    task = session.benchmark("gqa")
+    image: Any = task.request(next(iter(task.samples()))).images[0]
+    Path(image.path).write_bytes(Path(image.path).read_bytes() + b"\0")
+    note()
+    alter(session, lambda task: replace(task, protocol="another"))
+    note()
+    assert [len(set(ids)) for ids in found.values()] == [3, 1]
+
+
+def test_a_model_that_was_finished_is_measured_anew_where_it_is_asked_otherwise(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def settings(limit: int) -> ArrCocStage:
+        return arr_coc(steps=2, evaluate={**ASK, "limit": limit})
+
+    with workspace(tmp_path / "home", world) as session:
+        with monkeypatch.context() as patched:
+            patched.setattr("training.recipe._publish", stop)
+            with pytest.raises(KeyboardInterrupt):
+                carried_out(settings(3), session)
+        made = carried_out(settings(4), session)
+        assert made.version.metadata["scores"]["gqa.accuracy"]["n"] == 4
+        assert len(session.trainings.all()) == 1
