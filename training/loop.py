@@ -73,7 +73,7 @@ def fit(trainer: Trainer, processor: Any, job: Job, finish: Callable[[Trainer, P
     """
     if job.planning is not None:
         raise Assembled(trainer, processor)
-    if (made := finished(job)) is not None:
+    if (made := shared(lambda: finished(job))) is not None:
         return made
     disable_progress_bar()  # one bar is enough
     folder = Path(str(trainer.args.output_dir))

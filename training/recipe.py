@@ -88,8 +88,14 @@ def carry_out(settings: Any, run: Run, session: Session, *, force: bool = False)
     Raises:
         UsageError: another command is carrying out the same.
         CheckpointError: the name is one of versions of another type.
+        HarnessError: processes that are to train together have different data, parents or settings before them.
     """
     job = Job.of(settings, session)
+    if (first := shared(lambda: job.id)) != job.id:
+        raise HarnessError(
+            f"{settings.name}: the processes do not train the same: it is job {first[:12]} to the first of them, and "
+            f"{job.id[:12]} to this one; give all of them the same config, data and parents"
+        )
     if (there := shared(lambda: _published(job))) is not None:
         return Made(there, False)
     shared(lambda: _check_names(job))

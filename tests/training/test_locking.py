@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import UsageError
+from harness import HarnessError, UsageError
 from tests.training.trainings import (
     carried_out,
     one_thread,
@@ -19,8 +19,11 @@ from tests.training.trainings import (
     workspace,
     world,
 )
+from training.job import Job
 from training.lessons import Draws
+from training.recipe import Result
 from training.resuming import complete
+from training.stages.sft import run as run_sft
 
 __all__ = ["one_thread", "world"]
 
@@ -57,6 +60,29 @@ def test_a_second_command_is_refused_and_leaves_the_first_as_it_is(world: Path, 
     assert child.code() == 0, child.said()
     with workspace(home, world) as session:
         assert not carried_out(settings, session).fresh
+
+
+def test_processes_that_would_train_different_things_are_told(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process has it that is not the first."""
+    settings, other = sft(world / "llava"), sft(world / "llava", seed=1)
+    with workspace(tmp_path / "home", world) as session:
+        first, own = Job.of(other, session).id, Job.of(settings, session).id
+        monkeypatch.setattr("training.recipe.shared", lambda work: first)
+        with pytest.raises(HarnessError, match=f"job {first[:12]} to the first of them, and {own[:12]} to this one"):
+            carried_out(settings, session)
+
+
+def test_what_was_finished_is_what_the_first_process_finds(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process has it that is not the first, and sees the folder appear too early or too late."""
+    made = Result(tmp_path)
+    with workspace(tmp_path / "home", world) as session:
+        job = Job.of(sft(world / "llava"), session)
+        monkeypatch.setattr("training.loop.shared", lambda work: made)
+        assert run_sft(job) is made
 
 
 def test_a_killed_command_holds_nothing_nor_do_the_processes_that_it_started(world: Path, tmp_path: Path) -> None:
