@@ -239,7 +239,7 @@ def _changed(value: Any, change: str) -> Any:
     """The file's content with one value changed, in sections that are made where there are none."""
     place, equals, text = change.partition("=")
     keys = place.split(".")
-    if not equals or not all(keys):
+    if not equals or not text.strip() or not all(keys):
         raise UsageError(f"--set {change}: write KEY=VALUE, with dots between keys: --set save.every=50")
     try:
         new = yaml.safe_load(text)
@@ -357,13 +357,15 @@ def _located(
         known = _keys(model, details["loc"][:-1])
         matches = near(key, known)
         tail = f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(sorted(known))}"
-        return ConfigError(f"unknown key {key!r} ({tail})", path, line)
+        section = "" if line else "".join(f"{part}: " for part in place[:-1])
+        return ConfigError(f"{section}unknown key {key!r} ({tail})", path, line)
     if details["type"] == "missing":
         return ConfigError(f"{details['loc'][-1]!r} is missing" + (f" in {where!r}" if where else ""), path, line)
     got = details["input"]
     message = details["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    return ConfigError(f"{where}: {message}" + (f", not {got!r}" if not isinstance(got, dict) else ""), path, line)
+    said = f"{where}: {message}" if where else message
+    return ConfigError(said + (f", not {got!r}" if not isinstance(got, dict) else ""), path, line if where else None)
 
 
 def _known_path(location: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int | None]) -> tuple[Any, ...]:

@@ -66,7 +66,7 @@ def show(reference: str, as_json: bool) -> None:
         emit_json(document)
         return
     parents = [" = ".join((*lineage[digest], digest)) for digest in version.parents]
-    facts = [f"{key}={value}" for key, value in version.metadata.items()]
+    facts = [f"{key}={value}" for key, value in version.metadata.items() if key != "environment"]
     lines = {
         "version": [str(version)],
         "type": [version.type],

@@ -108,12 +108,12 @@ def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
         table(("run", "model", "benchmark", "answered", "begun (UTC)"), cells, numbers=("answered",))
     elif kind == "trainings":
         cells = [
-            (row["training"][:12], row["name"], row["stage"], f"{row['step']} of {row['steps']}", number(row["loss"]),
-             _state(row), row["created"][:16])
+            (row["training"][:8], row["name"], row["stage"], f"{row['step']} of {row['steps']}", number(row["loss"]),
+             _state(row), row["created"][:10])
             for row in rows
         ]  # fmt: skip
-        columns = ("training", "makes", "stage", "steps", "loss", "state", "begun (UTC)")
-        table(columns, cells, numbers=("steps", "loss", "begun (UTC)"))
+        columns = ("training", "makes", "stage", "steps", "loss", "state", "begun")
+        table(columns, cells, numbers=("steps", "loss", "begun"), whole=("training",))
     else:
         cells = [
             (f"{row['name']}:{row['version']}", row["type"], ", ".join(row["aliases"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 import msgspec
@@ -38,12 +38,18 @@ def say(text: str) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = (), title: str = ""
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Sequence[str] = (),
+    whole: Sequence[str] = (),
+    title: str = "",
 ) -> None:
     """A table on stdout.
 
     Args:
         numbers: names of columns that are aligned to the right.
+        whole: names of those whose cells are never broken; numbers are not either.
     """
     from rich import box
     from rich.console import Console
@@ -56,7 +62,9 @@ def table(
     drawn = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="dim")
     for column in columns:
         right = column in numbers
-        drawn.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+        drawn.add_column(
+            column, justify="right" if right else "left", no_wrap=right or column in whole, overflow="fold"
+        )
     for row in rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
     console.print(drawn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ def command(
     The same command after an interruption goes on where it stopped; after completion it only says what it made.
     """
     stages = [read_stage(config, changes) for config in configs]
+    if explained and as_json:
+        click.echo(msgspec.json.encode({"stages": [settings.model_dump(mode="json") for settings, _ in stages]}))
+        return
     if explained:
         for settings, _ in stages:
             click.echo(explain(settings), nl=False)
@@ -104,7 +107,7 @@ def sentence(made: Made) -> str:
     """What is said of a version on a terminal."""
     version = made.version
     found = version.metadata.get("scores", {})
-    scores = ", ".join(f"{name} {score['value']:.3f}" for name, score in found.items())
+    scores = ", ".join(f"{name} {found[name]['value']:.3f}" for name in _mains(found).values())
     said = "published" if made.fresh else "there already:"
     return (
         f"{said} {version} ({version.size / 1e6:.1f} MB)"
@@ -113,15 +116,18 @@ def sentence(made: Made) -> str:
     )
 
 
+def _mains(scores: Iterable[str]) -> dict[str, str]:
+    """Benchmark -> the first of its scores."""
+    found: dict[str, str] = {}
+    for name in scores:
+        if not name.endswith(".coverage"):
+            found.setdefault(name.partition(".")[0], name)
+    return found
+
+
 def _print_table(made: Sequence[Made]) -> None:
     """One row a stage; the main score of each benchmark that any of them was asked."""
-    mains = {
-        benchmark: name
-        for one in reversed(made)
-        for name in reversed(one.version.metadata.get("scores", {}))
-        if not name.endswith(".coverage")
-        for benchmark in [name.partition(".")[0]]
-    }
+    mains = _mains(name for one in made for name in one.version.metadata.get("scores", {}))
     table = Table("stage", "checkpoint", box=box.SIMPLE_HEAD)
     for column in ("steps", *sorted(mains.values())):
         table.add_column(column, justify="right")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from arr_coc_model.presets import PRESETS
-from harness import Session
+from harness import Session, UnknownName
 from training.modelling.models import Start, find_start
 from training.settings import Settings
 
@@ -30,7 +31,23 @@ class Part(Settings):
             raise ValueError("give either from: or config:")
         if self.config is not None and "model_type" not in self.config:
             raise ValueError("config: names no model_type, such as clip_vision_model or llama")
+        if self.config is not None:
+            _check_config(self.config)
         return self
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    """transformers takes any key; what it does not know would change nothing, without a word."""
+    # Seconds, which a config without such a part should not cost.
+    from transformers import CONFIG_MAPPING
+
+    if config["model_type"] not in CONFIG_MAPPING:
+        raise ValueError(str(UnknownName("model_type", str(config["model_type"]), CONFIG_MAPPING)))
+    kind: Any = CONFIG_MAPPING[config["model_type"]]
+    known = {*kind().to_dict(), *getattr(kind, "attribute_map", {}), "model_type"}
+    for key in config:
+        if key not in known:
+            raise ValueError(f"config: {UnknownName(f'key of {kind.model_type}', key, known)}")
 
 
 class Words(Settings):
