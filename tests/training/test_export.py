@@ -29,6 +29,7 @@ from tests.training.trainings import (
     world,
 )
 from training.card import licence, write_card
+from training.identity import seen
 from training.job import Job
 from training.resuming import complete
 
@@ -90,7 +91,7 @@ def test_the_card_says_what_it_is_made_of_and_how_good(world: Path, licensed: Pa
         settings = sft(Path("first:latest"), steps=4, evaluate={**EVALUATE, "limit": None})
         second = carried_out(settings, session).version
         card = ModelCard.load(published(second, session) / "README.md")
-        data = session.benchmark("gqa", split="train").digest()
+        data = seen(session, session.benchmark("gqa", split="train"))
     assert card.data.license == "apache-2.0", "handed down by the card of the first start and the version between"
     assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "image-text-to-text")
     assert card.data.base_model is None, "it is on no hub"
