@@ -90,6 +90,11 @@ class Session:
         return build_catalog()
 
     @cached_property
+    def environment(self) -> dict[str, Json]:
+        """Versions, plugins, source revision, hardware and command line, as a run stores them; never a secret."""
+        return environment(self.catalog)
+
+    @cached_property
     def home(self) -> Path:
         configured = os.environ.get("HARNESS_HOME") or self.settings.workspace.home or ".harness"
         return self._home or Path(configured).expanduser()
@@ -171,7 +176,7 @@ class Session:
             name: self.scorer.able(task, listener.say)
             for name, task in {plan.task.name: plan.task for plan in plans}.items()
         }
-        facts = environment(self.catalog)
+        facts = self.environment
         documents = []
         try:
             for plan in plans:
@@ -285,7 +290,7 @@ class Session:
     ) -> dict[str, Json]:
         results = read_results(task, paths, allow_partial=allow_partial, remark=listener.say)
         model, data = f"{RESULTS}:{','.join(path.name for path in paths)}", str(task.data)
-        facts = {**environment(self.catalog), "data": data, "results": [str(path) for path in paths]}
+        facts = {**self.environment, "data": data, "results": [str(path) for path in paths]}
         run = self.store.begin(
             results.identity(task), facts, len(results.samples), benchmark=task.name, model=model, version=None,
             digest=results.fingerprint,

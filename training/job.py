@@ -13,7 +13,7 @@ import msgspec
 
 from harness import Json, Options, Session
 from training.identity import judged
-from training.processes import WORLD
+from training.processes import WORLD, on_cpu
 
 
 class Assembled(Exception):
@@ -106,4 +106,15 @@ class Job:
             "data": dict(self.data),
             "parents": dict(self.parents),
             "processes": WORLD,
+            "environment": {**self.session.environment, "device": self._device()},
         }
+
+    def _device(self) -> str:
+        """What it computes on."""
+        if not hasattr(self.settings, "steps") or on_cpu(self.session.settings.workspace.device):
+            return "cpu"
+        import torch
+
+        return (
+            torch.cuda.get_device_name() if torch.cuda.is_available() else str(torch.accelerator.current_accelerator())
+        )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness import Benchmark, Request, Sample, Session, Task
 from tests.training.trainings import arr_coc, carried_out, one_thread, workspace, world
@@ -242,3 +246,17 @@ def test_a_model_that_was_finished_is_measured_anew_where_it_is_asked_otherwise(
         made = carried_out(settings(4), session)
         assert made.version.metadata["scores"]["gqa.accuracy"]["n"] == 4
         assert len(session.trainings.all()) == 1
+
+
+# ---------------------------------------------------------------- what is kept
+
+
+def test_a_version_says_what_it_was_made_with(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As runs do; a command line's secrets are not kept."""
+    monkeypatch.setattr(sys, "argv", ["harness", "train", "track.api_key=abc123"])
+    known = job(session).metadata()["environment"]
+    assert known["distributions"]["torch"] == version("torch")
+    assert known["distributions"]["transformers"] == version("transformers")
+    assert {"git", "plugins", "python", "platform", "cpus", "command"} <= known.keys()
+    assert (known["device"] == "cpu") == (not torch.accelerator.is_available())
+    assert "abc123" not in json.dumps(known)
