@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -136,8 +137,9 @@ def _check_names(job: Job) -> None:
 
 def _published(job: Job) -> Version | None:
     store, name = job.session.checkpoints, job.settings.name
+    noted = _noted(job)
     for version in store.versions(name) if name in store.names() else ():
-        if version.metadata.get("recipe_digest") == job.id:
+        if version.metadata.get("recipe_digest") == job.id or [str(version), version.digest] == noted:
             _remember(job, version)
             return version
     return None
@@ -151,8 +153,25 @@ def _publish(job: Job, result: Result) -> Version:
         metadata={**job.metadata(), **result.facts, "scores": documents(result.scores)},
         parents=tuple(job.parents.values()),
     )
+    if version.metadata.get("recipe_digest") != job.id:  # another job had made the same files
+        note = _note(job)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps([str(version), version.digest]), encoding="utf-8")
     _remember(job, version)
     return version
+
+
+def _noted(job: Job) -> list[str] | None:
+    """Name and digest of a version of another job that this one's result is equal to, if there was one."""
+    try:
+        noted: list[str] = json.loads(_note(job).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return noted
+
+
+def _note(job: Job) -> Path:
+    return job.folder.with_name(f"{job.folder.name}.published")  # what is in the folder itself may be published
 
 
 @contextmanager

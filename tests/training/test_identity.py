@@ -20,6 +20,8 @@ from training import loop
 from training.aligning.settings import AlignStage
 from training.job import Job
 from training.microworld import build
+from training.recipe import Result, carry_out
+from training.stages import majority
 from training.stages.arr_coc import ArrCocStage
 from training.stages.majority import MajorityStage
 from training.stages.pretrain import PretrainStage
@@ -260,3 +262,26 @@ def test_a_version_says_what_it_was_made_with(session: Session, monkeypatch: pyt
     assert {"git", "plugins", "python", "platform", "cpus", "command"} <= known.keys()
     assert (known["device"] == "cpu") == (not torch.accelerator.is_available())
     assert "abc123" not in json.dumps(known)
+
+
+def test_a_result_that_another_training_had_is_found_again(session: Session) -> None:
+    """The registry keeps equal files once, as the version of whoever was first."""
+    runs = []
+
+    def run(job: Job) -> Result:
+        runs.append(job.id)
+        return majority.run(job)
+
+    first, second = (MajorityStage(benchmarks=("gqa",), words=words) for words in (50, 51))
+    made = [carry_out(stage, run, session) for stage in (first, second, second, first)]
+    assert len({Job.of(stage, session).id for stage in (first, second)}) == len(runs) == 2
+    assert {str(each.version) for each in made} == {"majority:v0"}
+    assert [each.fresh for each in made] == [True, True, False, False]
+
+    third = carry_out(MajorityStage(benchmarks=("gqa",), words=1), run, session).version
+    assert third.digest != made[0].version.digest
+    session.checkpoints.alias("majority", "latest", "v1")
+    session.checkpoints.delete("majority", "v0", aliased=True)
+    again = carry_out(second, run, session)
+    assert again.fresh, "what was deleted is not there, whatever was noted"
+    assert again.version.digest == made[0].version.digest
