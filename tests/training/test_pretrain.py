@@ -205,11 +205,10 @@ def test_the_projection_learns(parts: dict[str, Path], session: Session, world: 
     [
         ({**NEW, "vision": {"config": {"model_type": "resnet"}}}, "vision: a resnet gives .*; llava needs a square"),
         ({**NEW, "image_size": 16 * 3 + 5}, None),
-        ({**NEW, "language": {"config": {"model_type": "lama"}}}, "lama"),
         ({**NEW, "settings": {"vision_feature_layer": 9}}, "vision_feature_layer|index out of range"),
         ({**PRESET, "settings": {"token_budget": 1}}, "token_budget=1 is outside"),
     ],
-    ids=["grid", "size", "kind", "layer", "budget"],
+    ids=["grid", "size", "layer", "budget"],
 )
 def test_parts_that_make_no_model_are_configuration_errors(
     model: dict[str, Any], message: str | None, session: Session
@@ -219,6 +218,18 @@ def test_parts_that_make_no_model_are_configuration_errors(
         return
     with pytest.raises(ConfigError, match=message):
         carry_out(stage(model), run, session)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "lama"}, "unknown model_type 'lama' .did you mean 'llama'"),
+        ({"model_type": "llama", "hiden_size": 5}, "unknown key of llama 'hiden_size' .did you mean 'hidden_size'"),
+    ],
+)
+def test_what_a_configuration_does_not_know_is_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        stage({**NEW, "language": {"config": config}})
 
 
 def test_a_part_that_is_not_there_is_named(session: Session, tmp_path: Path) -> None:

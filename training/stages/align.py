@@ -34,7 +34,7 @@ def run(job: Job) -> Result:
     """
     with warnings.catch_warnings():
         # peft and trl ask transformers by the name that it had before.
-        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing(_disable|_enable)?` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing(_disable)?` is deprecated", FutureWarning)
         return _aligned(job)
 
 
