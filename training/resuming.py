@@ -6,6 +6,7 @@ The Trainer writes `trainer_state.json` last, after what every process writes, s
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -50,7 +51,8 @@ def remove(checkpoint: Path) -> None:
 def starting_point(job: Job, folder: Path) -> Path | None:
     """The checkpoint from which the training goes on, in its place; None at its beginning.
 
-    It is the newest of those in the folder and of those that were published, by this machine or by another one.
+    It is the newest of those in the folder and of those that were published, by this machine or by another one. Where
+    one in the folder is not as large as it was when it was published, the published one takes its place.
 
     Raises:
         IntegrityError: the published one is not what was published.
@@ -61,13 +63,19 @@ def starting_point(job: Job, folder: Path) -> Path | None:
     for path in unfinished(folder):
         remove(path)
     versions = published(job)
+    for version in versions:
+        found = complete(folder).get(step_of(version))
+        if found is not None and _size(found) != version.size:  # cut short, where a machine lost its power
+            remove(found)
     if versions and step_of(versions[0]) > max(complete(folder), default=0):
-        newest = _restore(job.session.checkpoints, versions[0], folder)
+        _restore(job.session.checkpoints, versions[0], folder)
+    newest = newest_complete(folder)
+    if newest is not None:
         best = json.loads((newest / STATE).read_text(encoding="utf-8"))["best_global_step"]
-        for version in versions[1:]:
+        for version in versions:
             if step_of(version) == best and best not in complete(folder):
                 _restore(job.session.checkpoints, version, folder)
-    return newest_complete(folder)
+    return newest
 
 
 def start_again(job: Job) -> None:
@@ -75,6 +83,20 @@ def start_again(job: Job) -> None:
     for version in published(job):
         withdraw(job, version)
     shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def keep_safe(checkpoint: Path) -> None:
+    """Have the files of a checkpoint on the disk, whatever becomes of the machine."""
+    for path in [*checkpoint.rglob("*"), checkpoint, checkpoint.parent]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def steps_name(job: Job) -> str:
@@ -111,7 +133,7 @@ def last_good(job: Job, folder: Path) -> str:
     return f"the last good checkpoint is that of step {step}: " + " = ".join([*names, str(found[step])])
 
 
-def _restore(store: CheckpointStore, version: Version, folder: Path) -> Path:
+def _restore(store: CheckpointStore, version: Version, folder: Path) -> None:
     source = store.resolve(version.name, f"v{version.number}").checkout()
     target, copy = folder / f"checkpoint-{step_of(version)}", folder / "restored.part"
     try:
@@ -126,4 +148,3 @@ def _restore(store: CheckpointStore, version: Version, folder: Path) -> Path:
             f"{target}: {version} cannot be copied there ({error.strerror or error}); free some space and run the same "
             "command again"
         ) from error
-    return target

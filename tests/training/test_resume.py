@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from tests.training.trainings import (
     workspace,
     world,
 )
+from training.callbacks import publishing
 from training.lessons import Draws
 from training.resuming import complete, newest_complete, unfinished
 
@@ -194,6 +196,51 @@ def test_a_damaged_point_of_the_registry_is_not_gone_on_from(cases: Callable[[st
         with pytest.raises(IntegrityError, match="tuned-steps:v"):
             carried_out(case.settings, session)
         assert newest.version
+
+
+@pytest.mark.parametrize("steps", [{4}, {3}, {3, 4}])
+def test_a_point_that_was_cut_short_is_taken_from_the_registry(
+    cases: Callable[[str], Case], tmp_path: Path, steps: set[int]
+) -> None:
+    """The newest, from which it goes on, and the best, which it ends with."""
+    case, home = cases("adapters"), tmp_path / "home"
+    shutil.copytree(case.broken, home)
+    before = complete(trainer_folder(case.broken))
+    for step in steps:
+        (weight_file,) = complete(trainer_folder(home))[step].glob("*model.safetensors")
+        weight_file.write_bytes(weight_file.read_bytes()[:100])
+    with pytest.raises(Killed):
+        restart_and_stop(case, home)
+    after = complete(trainer_folder(home))
+    assert list(after) == [3, 4]
+    for step, folder in after.items():
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert files == {path.name: path.read_bytes() for path in before[step].iterdir()}
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_replaces_another(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, synced, lost = os.fsync, set(), []
+    forget = publishing.remove
+
+    def note(descriptor: int) -> None:
+        synced.add(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def check(checkpoint: Path) -> None:
+        newest = newest_complete(checkpoint.parent)
+        assert newest is not None
+        lost.extend(path for path in [*newest.rglob("*"), newest] if os.path.realpath(path) not in synced)
+        synced.add("checked")
+        forget(checkpoint)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(publishing, "remove", check)
+    with workspace(tmp_path / "home", world) as session:
+        carried_out(sft(world / "llava", steps=4, save={"every": 2, "keep": 1, "publish": False}), session)
+    assert "checked" in synced
+    assert not lost
 
 
 def test_evaluating_moves_no_random_number(world: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from harness import Json
 from training.job import Job
-from training.resuming import BEST, complete, published, remove, step_of, steps_name, withdraw
+from training.resuming import BEST, complete, keep_safe, published, remove, step_of, steps_name, withdraw
 
 
 class Publishing(TrainerCallback):
@@ -37,6 +37,7 @@ class Publishing(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The checkpoint is whole now."""
         if state.is_world_process_zero:
+            keep_safe(self.folder / f"checkpoint-{state.global_step}")  # before those that it replaces are removed
             self._publish(state)
             self._retain(state)
 
