@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -138,6 +139,7 @@ class Shards:
     def __init__(self, model: nn.Module, precision: torch.dtype | None) -> None:
         self.model = model
         self._hollow = copy.deepcopy(model, {id(weight): _hollow(weight) for weight in model.parameters()})
+        _without_own_methods(self._hollow)
         # Inputs are left to autocast, which knows what a layer needs.
         policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32, cast_forward_inputs=False)
         for part in (*blocks(model), model):
@@ -157,6 +159,14 @@ class Shards:
 
 def _hollow(weight: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=weight.requires_grad)
+
+
+def _without_own_methods(model: nn.Module) -> None:
+    """Takes away the methods that instances have of their own, such as trl's `forward`: they call what was copied."""
+    for part in model.modules():
+        for name, value in list(vars(part).items()):
+            if inspect.isroutine(value) and inspect.isroutine(getattr(type(part), name, None)):
+                delattr(part, name)
 
 
 def _gathered(values: Mapping[str, Any]) -> dict[str, Any]:

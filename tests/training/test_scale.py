@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
 from harness import CheckpointError, ConfigError
+from tests.training.trainings import workspace
 from training.lessons import LearningSettings
 from training.microworld import build
 from training.scale import blocks, scale_arguments
@@ -349,6 +350,31 @@ def trained(folder: Path) -> Any:
     assert done.returncode == 0, done.stderr
     (made,) = json.loads(done.stdout)["stages"]
     return made
+
+
+ALIGNED = """\
+stage: align
+name: aligned
+start: ./{start}
+preferences: data/microworld/preferences/train.jsonl
+steps: 2
+batch: 2
+lora: {{r: 2}}
+scale: {{strategy: fsdp}}
+evaluate: {{benchmarks: [gqa], split: testdev, every: 1, limit: 4}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["model", "ours"])
+def test_an_aligned_model_that_is_spread_is_evaluated(start: str, folder: Path) -> None:
+    make_tiny_arr_coc(folder / "ours")
+    (folder / "a.yaml").write_text(ALIGNED.format(start=start))
+    made = trained(folder)
+    assert made["scores"]["gqa.coverage"]["value"] == 1
+    with workspace(folder / ".harness", folder) as session:
+        curves = session.trainings.curves(session.trainings.all()[0])
+    assert [(step, value) for step, value in curves["eval_gqa.coverage"]] == [(1, 1.0), (2, 1.0)]
 
 
 BREAKING = """\
