@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from tiny_models import make_tiny_arr_coc, make_tiny_llava
 
 from harness import ConfigError, LiveEvaluation, Options, Score, Session
+from harness.cli import run as harness_command
 from training import microworld
 from training.callbacks import evaluating
 from training.callbacks.evaluating import RELEVANCE, ROUTING, ask, bare, prepare_evaluation
@@ -297,6 +299,34 @@ def test_a_benchmark_that_cannot_be_asked_costs_its_scores_alone(
     assert found == {"gqa.coverage": Score(0.0, n=6, clusters=6), **rest}, "no relevance_accuracy of a part"
 
 
+def test_the_command_publishes_what_could_not_be_evaluated_and_says_so(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "home"))
+    (tmp_path / "benchmarks.yaml").write_text((world / "benchmarks.yaml").read_text())
+    settings, _ = stage("arr-coc", world, name="net", steps=1, evaluate={"benchmarks": BENCHMARKS, "limit": 3})
+    (tmp_path / "a.yaml").write_text(json.dumps(settings.model_dump(mode="json")))
+    with monkeypatch.context() as patched:
+        scores = LiveEvaluation.scores
+
+        def failing(self: LiveEvaluation, *given: Any) -> Any:
+            if self.plans[0].task.name == "gqa":
+                raise RuntimeError("no memory")
+            return scores(self, *given)
+
+        patched.setattr(LiveEvaluation, "scores", failing)
+        assert harness_command(["train", "a.yaml", "--json"]) == 3
+    said = capsys.readouterr()
+    (made,) = json.loads(said.out)["stages"]
+    assert (made["checkpoint"], made["new"]) == ("net:v0", True)
+    assert "net:v0: gqa has a coverage of 0;" in said.err
+    assert "vqav2 has" not in said.err
+    assert harness_command(["train", "a.yaml", "--json"]) == 3, "it still is not evaluated"
+    assert not json.loads(capsys.readouterr().out)["stages"][0]["new"]
+    assert harness_command(["train", "a.yaml", "--json", "--set", "name=other"]) == 0
+
+
 def stage(kind: str, world: Path, **changes: Any) -> tuple[Any, Callable[[Job], Any]]:
     common = {"shares": {"gqa": 1}, "split": "train", "steps": 4, "batch": 2, "save": {"every": 1, "keep": 9}}
     if kind == "arr-coc":
@@ -356,6 +386,24 @@ def test_a_training_that_is_watched_ends_as_one_that_is_not(
             assert len(curves[f"eval_{name}"]) == 4
         ways = [curves[f"eval_gqa.weight_{way}"][0][1] for way in ("propositional", "perspectival", "participatory")]
         assert sum(ways) == pytest.approx(1, abs=1e-2)
+
+
+def test_the_best_is_chosen_among_the_most_answered(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: Callable[[str], Path]
+) -> None:
+    """The first and the last are better, but of few samples; that of another benchmark does not matter."""
+    script = iter([(0.8, 0.5, 1.0), (0.3, 1.0, 0.2), (0.4, 1.0, 0.1), (0.9, 0.1, 1.0), (0.4, 1.0, 1.0)])
+
+    def scripted(live: LiveEvaluation, processor: Any, model: Any) -> dict[str, Score]:
+        accuracy, coverage, other = next(script)
+        values = {"gqa.accuracy": accuracy, "gqa.coverage": coverage, "vqav2.coverage": other}
+        return {name: Score(value, n=1, clusters=1) for name, value in values.items()}
+
+    monkeypatch.setattr(evaluating, "ask", scripted)
+    best = {**EVERY, "benchmarks": BENCHMARKS, "best": "gqa.accuracy"}
+    finished, curves = trained(tmp_path / "home", "arr-coc", world, evaluate=best)
+    assert len(curves["eval_gqa.accuracy"]) == 4
+    assert same(finished, alone("arr-coc").parent / "trainer" / "checkpoint-3")
 
 
 class Interrupted(BaseException):

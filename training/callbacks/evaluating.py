@@ -155,11 +155,24 @@ class Evaluation(TrainerCallback):
             return
         if best not in scores:
             LOG.warning("evaluation: step %d has no %s, and is not compared with the best", state.global_step, best)
-        elif self._is_better(scores[best].value, state.best_metric):
+        elif self._is_better(values, state):
             state.best_metric, state.best_global_step = scores[best].value, state.global_step
             control.should_save = True
 
-    def _is_better(self, value: float, best: float | None) -> bool:
-        if best is None:
+    def _is_better(self, values: Mapping[str, float], state: TrainerState) -> bool:
+        """Whether more was answered than at the best so far, or as much and better: a few may be the easy ones."""
+        if state.best_metric is None:
             return True
-        return value > best if self.settings.higher_is_better else value < best
+        name = f"eval_{self.settings.best}"
+        of_best = (one for one in state.log_history if one["step"] == state.best_global_step and name in one)
+        answered, needed = self._coverage(values), self._coverage(next(of_best))
+        if answered != needed:
+            return answered > needed
+        value = values[name]
+        return value > state.best_metric if self.settings.higher_is_better else value < state.best_metric
+
+    def _coverage(self, values: Mapping[str, float]) -> float:
+        """Of the benchmark that gives the score; the least where several do."""
+        benchmark = str(self.settings.best).partition(".")[0]
+        ending = ".coverage" if benchmark == RELEVANCE else f"eval_{benchmark}.coverage"
+        return min(value for name, value in values.items() if name.endswith(ending))

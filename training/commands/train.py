@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from harness import Json, open_session
+from harness import Incomplete, Json, open_session
 from training.explain import explain
 from training.processes import is_first
 from training.recipe import Made, Run, carry_out, read_stage
@@ -62,6 +62,22 @@ def command(
         click.echo(msgspec.json.encode({"stages": [document(one) for one in made]}))
     elif is_first() and len(made) > 1:
         _print_table(made)
+    _check_coverage(made)
+
+
+def _check_coverage(made: Sequence[Made]) -> None:
+    """What was trained is published whatever could be asked of it, but nobody should take it for evaluated."""
+    lacking = [
+        f"{one.version}: {name.removesuffix('.coverage')} has a coverage of {score['value']:.3g}"
+        for one in made
+        for name, score in one.version.metadata.get("scores", {}).items()
+        if name.endswith(".coverage") and score["value"] < 1
+    ]
+    if lacking:
+        raise Incomplete(
+            f"not all samples of the final evaluation were answered: {'; '.join(lacking)}; the warnings above say why, "
+            "and `harness eval` asks again"
+        )
 
 
 def _plan(stages: Sequence[tuple[Any, Run]], *, offline: bool, force: bool, as_json: bool) -> None:
