@@ -406,6 +406,32 @@ def test_the_best_is_chosen_among_the_most_answered(
     assert same(finished, alone("arr-coc").parent / "trainer" / "checkpoint-3")
 
 
+def test_gains_are_measured_without_what_wraps_the_model(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DistributedDataParallel sends buffers at each pass, and one process may have no pass to make."""
+    from training.arr_coc import trainer
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self, module: Any) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, **inputs: Any) -> Any:
+            return self.module(**inputs)
+
+    compute, measure, asked = trainer.ArrCocTrainer.compute_loss, trainer.gain_loss, []
+    monkeypatch.setattr(
+        trainer.ArrCocTrainer, "compute_loss", lambda self, model, *given, **named: compute(
+            self, Wrapped(model), *given, **named
+        ),
+    )  # fmt: skip
+    monkeypatch.setattr(trainer, "gain_loss", lambda model, *given: asked.append(type(model)) or measure(model, *given))
+    trained(tmp_path / "home", "arr-coc", world, gains={"every": 1})
+    assert asked
+    assert Wrapped not in asked
+
+
 class Interrupted(BaseException):
     pass
 

@@ -111,7 +111,8 @@ class ArrCocTrainer(Trainer):
             loss = loss + part * settings.distill.weight * losses["distill"]
         if settings.gains is not None and step.measured and output.routing is not None:
             random = np.random.default_rng((settings.seed, self.state.global_step, 1 + self.args.process_index))
-            losses["gains"] = gain_loss(model, self.taught.tree, batch, output.routing, random)
+            # Not every device may have something to measure, and what wraps the model wants to hear from all of them.
+            losses["gains"] = gain_loss(self.taught, self.taught.tree, batch, output.routing, random)
             loss = loss + part * settings.gains.weight * losses["gains"]
         if model.training:
             self._since_logged.append((step, {name: value.detach() for name, value in losses.items()}))
