@@ -485,6 +485,7 @@ def test_a_model_that_cannot_be_is_a_configuration_error(change: dict[str, Any],
         {"shares": {}},
         {"shares": {"asked": 0}},
         {"budgets": {"low": 9, "high": 8}},
+        {"gains": {}, "scale": {"strategy": "fsdp"}},
     ],
 )
 def test_settings_that_cannot_be_are_refused(change: dict[str, Any]) -> None:

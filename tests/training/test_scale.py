@@ -374,7 +374,7 @@ def test_an_aligned_model_that_is_spread_is_evaluated(start: str, folder: Path) 
     assert made["scores"]["gqa.coverage"]["value"] == 1
     with workspace(folder / ".harness", folder) as session:
         curves = session.trainings.curves(session.trainings.all()[0])
-    assert [(step, value) for step, value in curves["eval_gqa.coverage"]] == [(1, 1.0), (2, 1.0)]
+    assert [(step, value) for step, value in curves["eval_gqa.coverage"]] == [(0, 1.0), (1, 1.0), (2, 1.0)]
 
 
 BREAKING = """\

@@ -165,6 +165,9 @@ class ArrCocStage(LearningSettings):
         made = {"preset", "model", "rare", "instruction"} & self.model_fields_set
         if self.start is not None and made:
             raise ValueError(f"start: what goes on learning is as it is; leave out {', '.join(sorted(made))}")
+        if self.gains is not None and self.scale.strategy == "fsdp":
+            # A process whose rows split nowhere skips a pass that gathers weights for the others.
+            raise ValueError("gains: cannot be measured where weights are spread; take scale.strategy: ddp")
         return self
 
     def parents(self, session: Session) -> dict[str, str]:
