@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -144,9 +145,10 @@ def _mains(scores: Iterable[str]) -> dict[str, str]:
 def _print_table(made: Sequence[Made]) -> None:
     """One row a stage; the main score of each benchmark that any of them was asked."""
     mains = _mains(name for one in made for name in one.version.metadata.get("scores", {}))
-    table = Table("stage", "checkpoint", box=box.SIMPLE_HEAD)
+    table = Table("stage", box=box.SIMPLE_HEAD)
+    table.add_column("checkpoint", no_wrap=True)
     for column in ("steps", *sorted(mains.values())):
-        table.add_column(column, justify="right")
+        table.add_column(re.sub(r"[._](?=accuracy)", r"\g<0>\n", column), justify="right")
     for one in made:
         metadata = one.version.metadata
         scores = metadata.get("scores", {})
