@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import yaml
 from safetensors.torch import load_file
 from tiny_models import make_tiny_llava
 
-from harness import Session
+from harness import Session, open_session
 from harness.cli import run as run_harness
 from training import microworld
 from training.recipe import Made, carry_out
@@ -28,6 +27,7 @@ from training.stages.arr_coc import run as run_arr_coc
 from training.stages.sft import SftStage
 from training.stages.sft import run as run_sft
 
+workspace = open_session
 EVALUATE = {"benchmarks": ["gqa"], "limit": 3, "every": 2, "batch": 3}
 COMMON = {"shares": {"gqa": 1}, "split": "train", "steps": 6, "batch": 2, "save": {"every": 2, "keep": 1}}
 
@@ -61,16 +61,6 @@ def sft(start: Path, **changes: Any) -> SftStage:
     """A stage that tunes adapters, with dropout, which draws random numbers at each step."""
     settings = {"name": "tuned", "start": str(start), "lora": {"r": 4, "dropout": 0.2}, "learning_rate": 1e-2}
     return SftStage.model_validate({**COMMON, **settings, **changes})
-
-
-@contextmanager
-def workspace(home: Path, world: Path) -> Iterator[Session]:
-    """A workspace that knows the world's benchmarks."""
-    session = Session(home, world)
-    try:
-        yield session
-    finally:
-        session.database.close()
 
 
 def carried_out(settings: Any, session: Session) -> Made:
