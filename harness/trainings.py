@@ -125,7 +125,7 @@ class TrainingStore:
             found = connection.execute(query, (len(id), id)).fetchall() if id else []
             if len(found) == 1:
                 return _training(found[0])
-            known = [name for (name,) in connection.execute("SELECT id FROM trainings ORDER BY key DESC")]
+            known = [name[:12] for (name,) in connection.execute("SELECT id FROM trainings ORDER BY key DESC")]
         raise UnknownName("training", id, known, hint="see `harness list trainings`")
 
     def all(self) -> list[Training]:
