@@ -7,6 +7,7 @@ run the same code. The first alone publishes, evaluates, writes to the workspace
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -42,12 +43,21 @@ def join(device: str = "auto") -> None:
 
     if distributed.is_initialized():
         return
-    atexit.register(distributed.destroy_process_group)  # gloo's threads abort a process that ends without
+    atexit.register(_leave)
     if on_cpu(device):
         distributed.init_process_group("gloo", timeout=PATIENCE)
         return
     torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group(timeout=PATIENCE)  # gloo for what is on the CPU, and the accelerator's own
+
+
+def _leave() -> None:
+    # A thread of gloo that still holds a tensor when the interpreter is gone aborts the process. The groups end their
+    # threads when they are freed, and what trained, which is garbage by now, refers to them.
+    from torch import distributed
+
+    distributed.destroy_process_group()
+    gc.collect()
 
 
 def shared(work: Callable[[], T]) -> T:
