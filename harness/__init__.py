@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.errors import ImageError as ImageError
     from harness.errors import Incomplete as Incomplete
     from harness.errors import IntegrityError as IntegrityError
+    from harness.errors import LostClaim as LostClaim
     from harness.errors import MissingExtra as MissingExtra
     from harness.errors import PluginError as PluginError
     from harness.errors import StoreError as StoreError
@@ -72,6 +73,9 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.types import Trace as Trace
     from harness.types import Usage as Usage
     from harness.types import Version as Version
+    from harness.work import Work as Work
+    from harness.work import WorkItem as WorkItem
+    from harness.work import WorkStore as WorkStore
 
 _HOMES = {
     "config": ["read_yaml"],
@@ -85,6 +89,7 @@ _HOMES = {
         "ImageError",
         "Incomplete",
         "IntegrityError",
+        "LostClaim",
         "MissingExtra",
         "PluginError",
         "StoreError",
@@ -139,6 +144,7 @@ _HOMES = {
         "Usage",
         "Version",
     ],
+    "work": ["Work", "WorkItem", "WorkStore"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

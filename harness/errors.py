@@ -11,6 +11,7 @@
     │   └── ImageError               2   one picture that cannot be read (inside a run: a Failure, not the end)
     ├── CheckpointError              2   a checkpoint: unknown, incomplete
     │   └── IntegrityError           2   stored bytes are not what was published
+    ├── LostClaim                    2   a piece of work that somebody else carries out by now
     ├── GateFailed                   1   a verdict that is a failure
     ├── StoreError                   3   the workspace: a full disk, a database of another version
     └── Incomplete                   3   work that ended without all of its results
@@ -106,6 +107,10 @@ class CheckpointError(HarnessError):
 
 class IntegrityError(CheckpointError):
     """Stored bytes differ from what was published."""
+
+
+class LostClaim(HarnessError):
+    """A piece of work is another process's by now, or was cancelled; what this one made of it does not count."""
 
 
 class GateFailed(HarnessError):

@@ -203,4 +203,34 @@ CREATE TABLE training_versions (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5: Final = """
+CREATE TABLE work (
+    key INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    document TEXT NOT NULL,            -- JSON
+    created TEXT NOT NULL,
+    UNIQUE (kind, name)
+);
+
+CREATE TABLE work_items (
+    key INTEGER PRIMARY KEY,
+    work INTEGER NOT NULL REFERENCES work (key) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    document TEXT NOT NULL,            -- JSON, as result and note
+    status TEXT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0,  -- how often it was claimed; a claim is known by it
+    process TEXT,                      -- who carries it out, or did last
+    heard REAL,                        -- seconds since 1970: when that process last said so
+    result TEXT,
+    note TEXT NOT NULL DEFAULT '{}',
+    reason TEXT,
+    created TEXT NOT NULL,
+    began TEXT,
+    ended TEXT,
+    UNIQUE (work, name)
+);
+CREATE INDEX work_items_by_status ON work_items (work, status, key);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)

@@ -31,6 +31,7 @@ from harness.store import COMPLETE, Run, RunStore
 from harness.trainings import TrainingStore
 from harness.types import RESULTS, DataSource, Json, Prediction
 from harness.verdicts import VerdictStore
+from harness.work import WorkStore
 
 BATCH = 16
 STORED_AT_ONCE = 10_000
@@ -110,6 +111,10 @@ class Session:
     @cached_property
     def trainings(self) -> TrainingStore:
         return TrainingStore(self.database)
+
+    @cached_property
+    def work(self) -> WorkStore:
+        return WorkStore(self.database)
 
     @cached_property
     def scorer(self) -> Scorer:
