@@ -43,6 +43,7 @@ BELOW: dict[str, set[str]] = {
     "live": {"errors", "plan", "protocols", "runner", "scorer", "scoring", "types"},
     "processes": set(),
     "trainings": {"database", "errors", "processes", "types"},
+    "work": {"database", "errors", "processes", "types"},
     "scoring": {"errors", "host", "metrics", "plan", "protocols", "stats", "types"},
     "verdict": {"compare", "config", "difference", "errors", "scoring", "stats", "types"},
     "verdicts": {"database", "verdict"},

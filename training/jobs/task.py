@@ -1,0 +1,66 @@
+"""What a target starts, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PREEMPTED = frozenset({128 + signal.SIGTERM, 128 + signal.SIGKILL})
+"""Exit codes of a process that was ended from outside: what it had saved is gone on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a task needs of a machine.
+
+    Attributes:
+        cpus, gpus: how many; a part of one where machines share.
+        memory: bytes.
+        custom: names of a cluster's own resources -> how much of each.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    memory: int | None = None
+    custom: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One process to be started.
+
+    Attributes:
+        name: for people; also of its log.
+        command: program and arguments.
+        folder: where it works.
+        environment: what is added to the environment that it inherits.
+        log: the file that all its output goes to; what was there stays.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = Resources()
+
+
+def result_of(log: Path) -> dict[str, Any] | None:
+    """What a task says in the end: the last line of its output that is a JSON object; None where there is none."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        if line.startswith("{"):
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                return found
+    return None
