@@ -6,9 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test holds them together
+    from harness.checkouts import folder_reference as folder_reference
     from harness.config import read_yaml as read_yaml
+    from harness.digests import FileDigest as FileDigest
     from harness.digests import digest_directory as digest_directory
+    from harness.digests import file_digest as file_digest
     from harness.digests import file_sha256 as file_sha256
+    from harness.digests import list_files as list_files
+    from harness.digests import manifest_digest as manifest_digest
     from harness.errors import CheckpointError as CheckpointError
     from harness.errors import ConfigError as ConfigError
     from harness.errors import DataError as DataError
@@ -50,6 +55,13 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.protocols import ResultsReader as ResultsReader
     from harness.protocols import Sink as Sink
     from harness.protocols import Tracker as Tracker
+    from harness.publication import LATEST as LATEST
+    from harness.publication import check_alias as check_alias
+    from harness.publication import check_publication as check_publication
+    from harness.publication import moved_meanwhile as moved_meanwhile
+    from harness.publication import numbered as numbered
+    from harness.publication import other_type as other_type
+    from harness.publication import still_named as still_named
     from harness.session import Listener as Listener
     from harness.session import Options as Options
     from harness.session import Session as Session
@@ -78,8 +90,9 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.work import WorkStore as WorkStore
 
 _HOMES = {
+    "checkouts": ["folder_reference"],
     "config": ["read_yaml"],
-    "digests": ["digest_directory", "file_sha256"],
+    "digests": ["digest_directory", "file_digest", "file_sha256", "FileDigest", "list_files", "manifest_digest"],
     "errors": [
         "CheckpointError",
         "ConfigError",
@@ -122,6 +135,15 @@ _HOMES = {
         "ResultsReader",
         "Sink",
         "Tracker",
+    ],
+    "publication": [
+        "check_alias",
+        "check_publication",
+        "LATEST",
+        "moved_meanwhile",
+        "numbered",
+        "other_type",
+        "still_named",
     ],
     "session": ["Listener", "Options", "Session", "open_session"],
     "trainings": ["Training", "TrainingStore"],

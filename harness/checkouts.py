@@ -100,6 +100,20 @@ class FolderCheckpoint:
         return self.path
 
 
+def folder_reference(name: str, ref: str) -> FolderCheckpoint | None:
+    """What a reference stands for that is a folder's path (it starts with `.`, `/` or `~`); None where it is none.
+
+    Raises:
+        CheckpointError: there is no such folder.
+    """
+    if not ref.startswith((".", "/", "~")):
+        return None
+    folder = Path(ref).expanduser().absolute()
+    if not folder.is_dir():
+        raise CheckpointError(f"{name}:{ref}: there is no folder {folder}")
+    return FolderCheckpoint(folder)
+
+
 def copy_out(resolved: Resolved, out: Path) -> None:
     """Write a checkpoint's files to a folder of the caller's own, which is there whole or not at all.
 

@@ -7,28 +7,20 @@ or not at all.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
-from typing import Final
 
 from harness import ledger
 from harness.blobs import Blobs, Freed, damage
-from harness.checkouts import FolderCheckpoint, StoredCheckpoint
+from harness.checkouts import StoredCheckpoint, folder_reference
 from harness.database import Database, make_home
 from harness.digests import FileDigest, in_threads, list_files
-from harness.errors import CheckpointError, UsageError
+from harness.errors import CheckpointError
 from harness.protocols import Resolved
+from harness.publication import LATEST, check_alias, check_publication, moved_meanwhile, still_named
 from harness.types import AliasMove, Json, Version
-
-LATEST: Final = "latest"
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_LIKE_A_NUMBER: Final = re.compile(r"[vV][0-9]+")
-_DIGEST: Final = re.compile(r"[0-9a-f]{32,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +56,7 @@ class EmbeddedStore:
             CheckpointError: the folder is empty, holds what is no file, or the name is one of another type.
             StoreError: the workspace cannot be written. Nothing is published.
         """
-        _check_word("checkpoint name", name)
-        _check_word("type", type)
-        for alias in aliases:
-            _check_alias(alias)
-        for parent in parents:
-            if not _DIGEST.fullmatch(parent):
-                raise UsageError(f"parent {parent!r}: not a digest (32 hex digits or more), such as `Version.digest`")
-        facts = _encode(metadata or {})
+        facts = check_publication(name, type, aliases, metadata, parents)
         sources = list_files(directory, contained=True)
         make_home(self._blobs.home)
         while True:
@@ -94,11 +79,8 @@ class EmbeddedStore:
             UnknownName: there is no such name, version or alias.
             CheckpointError: there is no such folder.
         """
-        if ref.startswith((".", "/", "~")):
-            folder = Path(ref).expanduser().absolute()
-            if not folder.is_dir():
-                raise CheckpointError(f"{name}:{ref}: there is no folder {folder}")
-            return FolderCheckpoint(folder)
+        if (folder := folder_reference(name, ref)) is not None:
+            return folder
         with self._database.reading() as connection:
             number = ledger.find(connection, name, ref)
             digest = ledger.version(connection, name, number).digest
@@ -130,15 +112,12 @@ class EmbeddedStore:
             UnknownName: there is no such name, version or alias.
             CheckpointError: the alias is not at the expected version (any more).
         """
-        _check_alias(alias)
+        check_alias(alias)
         with self._database.transaction(durable=True) as connection:
             number = ledger.find(connection, name, ref)
             holder = ledger.alias_holder(connection, name, alias)
             if expected is not ... and holder != expected:
-                raise CheckpointError(
-                    f"{name}:{alias} is {_at(holder)}, not {_at(expected)} as expected: it was moved meanwhile; see "
-                    f"`harness checkpoints log {name}` and decide again"
-                )
+                raise CheckpointError(moved_meanwhile(name, alias, holder, expected))
             ledger.move_alias(connection, name, alias, number, reason)
             return ledger.version(connection, name, number)
 
@@ -164,10 +143,7 @@ class EmbeddedStore:
             version = ledger.version(connection, name, number)
             named = [alias for alias in version.aliases if alias != LATEST and alias not in aliased]
             if named:
-                raise CheckpointError(
-                    f"{version}: {', '.join(named)} stands for it; move it to another version first, or ask for the "
-                    "version to be deleted with its aliases"
-                )
+                raise CheckpointError(still_named(version, named))
             reason = f"v{number} was deleted"
             left = [other for other in ledger.numbers(connection, name) if other != number]
             for alias in version.aliases:
@@ -243,29 +219,3 @@ class EmbeddedStore:
             for version, path in places:
                 text = f"{self._blobs.path(content.sha256)}: {problem}" if problem else ""
                 yield FileCheck(version, path, content.size, text)
-
-
-def _check_word(kind: str, word: str) -> None:
-    if not _NAME.fullmatch(word):
-        usable = re.sub(r"[^A-Za-z0-9._-]+", "-", word).lstrip("._-")[:128]
-        raise UsageError(
-            f"{kind} {word!r}: it is made of at most 128 letters, digits, '.', '_' and '-', and starts with a "
-            "letter or digit" + (f" (did you mean {usable!r}?)" if usable else "")
-        )
-
-
-def _check_alias(alias: str) -> None:
-    _check_word("alias", alias)
-    if _LIKE_A_NUMBER.fullmatch(alias):
-        raise UsageError(f"alias {alias!r}: it reads like a version's number; name what it stands for")
-
-
-def _encode(metadata: Mapping[str, Json]) -> str:
-    try:
-        return json.dumps(dict(metadata), allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"metadata: only what JSON can hold is kept ({error})") from error
-
-
-def _at(number: int | None) -> str:
-    return "at no version" if number is None else f"at v{number}"

@@ -36,6 +36,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_digest(path: Path) -> FileDigest:
+    """The digests of a file's content, read once."""
+    with Path(os.devnull).open("wb") as nothing:
+        return copy_file(path, nothing)
+
+
 def copy_file(source: Path, copy: BinaryIO) -> FileDigest:
     """Write a file's content to `copy`; the digest is of what was written, even if the file changes meanwhile."""
     sha, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0

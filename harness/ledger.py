@@ -8,17 +8,14 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
 
 from harness.digests import FileDigest, manifest_digest
 from harness.errors import CheckpointError, UnknownName, UnknownVersion
+from harness.publication import numbered, other_type
 from harness.types import AliasMove, Version
-
-_NUMBER: Final = re.compile(r"v(0|[1-9][0-9]{0,8})")
 
 
 def names(connection: sqlite3.Connection) -> list[str]:
@@ -46,8 +43,9 @@ def find(connection: sqlite3.Connection, name: str, ref: str) -> int:
     aliases = dict(connection.execute("SELECT alias, number FROM aliases WHERE name = ?", (name,)).fetchall())
     if ref in aliases:
         return int(aliases[ref])
-    if (match := _NUMBER.fullmatch(ref)) and int(match[1]) in existing:
-        return int(match[1])
+    number = numbered(ref)
+    if number is not None and number in existing:
+        return number
     known = [*aliases, *(f"v{number}" for number in existing[:5])]
     raise UnknownVersion(name, ref, known, f"`harness checkpoints log {name}` lists them")
 
@@ -103,7 +101,7 @@ def newest(connection: sqlite3.Connection, name: str, type: str) -> int | None:
     connection.execute("INSERT OR IGNORE INTO checkpoints (name, type, next) VALUES (?, ?, 0)", (name, type))
     (kept,) = connection.execute("SELECT type FROM checkpoints WHERE name = ?", (name,)).fetchone()
     if kept != type:
-        raise CheckpointError(f"{name}: holds versions of type {kept!r}, not {type!r}; publish under another name")
+        raise CheckpointError(other_type(name, kept, type))
     (number,) = connection.execute("SELECT max(number) FROM versions WHERE name = ?", (name,)).fetchone()
     return None if number is None else int(number)
 

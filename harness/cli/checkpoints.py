@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 
 from harness.checkouts import copy_out
-from harness.checkpoints import LATEST, EmbeddedStore, FileCheck
+from harness.checkpoints import EmbeddedStore, FileCheck
 from harness.cli.output import emit_json, json_option, say, table
 from harness.cli.plain import plain
 from harness.errors import IntegrityError, UsageError
 from harness.protocols import CheckpointStore
+from harness.publication import LATEST
 from harness.session import open_session
 from harness.types import AliasMove, Json, Version
 
