@@ -38,7 +38,10 @@ class Task:
         command: program and arguments.
         folder: where it works.
         environment: what is added to the environment that it inherits.
-        log: the file that all its output goes to; what was there stays.
+        log: the file that all its output goes to; what was there stays. No other task that is at work has it.
+        key: unique to this attempt, of letters, digits, '.', '_' and '-': by it the target finds a task again whose
+            driver was killed before it could keep a note. Empty where that does not matter.
+        ship: a folder that is sent along and is where it works on another machine, in the place of `folder`.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Task:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = Resources()
+    key: str = ""
+    ship: Path | None = None
 
 
 def result_of(log: Path) -> dict[str, Any] | None:
