@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.notebook import LoadedRun as LoadedRun
     from harness.notebook import load_run as load_run
     from harness.plan import Task as Task
+    from harness.privacy import Privacy as Privacy
     from harness.protocols import Batch as Batch
     from harness.protocols import Benchmark as Benchmark
     from harness.protocols import BenchmarkInfo as BenchmarkInfo
@@ -50,10 +51,13 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.protocols import MetricInfo as MetricInfo
     from harness.protocols import ModelPlugin as ModelPlugin
     from harness.protocols import ModelSpec as ModelSpec
+    from harness.protocols import Outbox as Outbox
     from harness.protocols import Preparer as Preparer
+    from harness.protocols import RemoteStore as RemoteStore
     from harness.protocols import Resolved as Resolved
     from harness.protocols import ResultsReader as ResultsReader
     from harness.protocols import Sink as Sink
+    from harness.protocols import Told as Told
     from harness.protocols import Tracker as Tracker
     from harness.publication import LATEST as LATEST
     from harness.publication import check_alias as check_alias
@@ -66,6 +70,9 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.session import Options as Options
     from harness.session import Session as Session
     from harness.session import open_session as open_session
+    from harness.tracking import Drawing as Drawing
+    from harness.tracking import FinishedRun as FinishedRun
+    from harness.tracking import TrackedSample as TrackedSample
     from harness.trainings import Training as Training
     from harness.trainings import TrainingStore as TrainingStore
     from harness.types import AliasMove as AliasMove
@@ -116,6 +123,7 @@ _HOMES = {
     "live": ["LiveEvaluation"],
     "notebook": ["LoadedRun", "load_run"],
     "plan": ["Task"],
+    "privacy": ["Privacy"],
     "protocols": [
         "Batch",
         "Benchmark",
@@ -130,10 +138,13 @@ _HOMES = {
         "MetricInfo",
         "ModelPlugin",
         "ModelSpec",
+        "Outbox",
         "Preparer",
+        "RemoteStore",
         "Resolved",
         "ResultsReader",
         "Sink",
+        "Told",
         "Tracker",
     ],
     "publication": [
@@ -146,6 +157,7 @@ _HOMES = {
         "still_named",
     ],
     "session": ["Listener", "Options", "Session", "open_session"],
+    "tracking": ["Drawing", "FinishedRun", "TrackedSample"],
     "trainings": ["Training", "TrainingStore"],
     "types": [
         "AliasMove",

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -123,8 +123,13 @@ class Workspace(Strict):
 
     home: str | None = None
     device: str = "auto"
-    trackers: tuple[str, ...] = ()
+    trackers: tuple[str, ...] | dict[str, dict[str, Any]] = ()
     checkpoints: CheckpointSettings = CheckpointSettings()
+
+    @property
+    def tracker_options(self) -> dict[str, dict[str, Any]]:
+        """Tracker -> its options: those of `[trackers.NAME]`, none where only names are listed."""
+        return self.trackers if isinstance(self.trackers, dict) else {name: {} for name in self.trackers}
 
 
 class Settings(BaseModel):
@@ -201,11 +206,14 @@ def load_settings(config: Path | None = None) -> Settings:
     )
 
 
-def read_yaml(path: Path, model: type[Settings_], changes: Sequence[str] = ()) -> Settings_:
+def read_yaml(
+    path: Path, model: type[Settings_], changes: Sequence[str] = (), keep: Collection[str] = ()
+) -> Settings_:
     """A YAML file as a pydantic model, with `${NAME:-default}` taken from the environment.
 
     Args:
         changes: `key.path=value` (the value in YAML), each in the place of what the file has there.
+        keep: names that are no variables: `${NAME}` is left for whoever uses the value.
 
     Raises:
         ConfigError: `file:line: what is wrong (did you mean …?)`.
@@ -227,7 +235,7 @@ def read_yaml(path: Path, model: type[Settings_], changes: Sequence[str] = ()) -
         raise ConfigError(f"not valid YAML: {error}", path) from error
     _refuse_repeated_keys(tree, path)
     lines: dict[tuple[Any, ...], int | None] = dict(_lines(tree, ()))
-    value = {} if value is None else _expand(value, path, lines, ())
+    value = {} if value is None else _expand(value, path, lines, (), keep)
     for change in changes:
         value = _changed(value, change)
         keys = change.partition("=")[0].split(".")
@@ -291,16 +299,20 @@ def _first(folders: Sequence[Path], name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def _expand(value: Any, path: Path, lines: Mapping[tuple[Any, ...], int | None], at: tuple[Any, ...]) -> Any:
+def _expand(
+    value: Any, path: Path, lines: Mapping[tuple[Any, ...], int | None], at: tuple[Any, ...], keep: Collection[str] = ()
+) -> Any:
     if isinstance(value, dict):
-        return {key: _expand(item, path, lines, (*at, key)) for key, item in value.items()}
+        return {key: _expand(item, path, lines, (*at, key), keep) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expand(item, path, lines, (*at, index)) for index, item in enumerate(value)]
+        return [_expand(item, path, lines, (*at, index), keep) for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
     def replace(match: re.Match[str]) -> str:
         name, default = match.groups()
+        if name in keep:
+            return match.group()
         found = os.environ.get(name) or default  # as in a shell, an empty variable takes the default
         if found is None:
             raise ConfigError(

@@ -60,7 +60,7 @@ def register_engines() -> list[Entry]:  # type: ignore[empty-body]
 
 @hookspec
 def register_trackers() -> list[Entry]:  # type: ignore[empty-body]
-    """Trackers: `target(**options)` is a Tracker."""
+    """Trackers: `target(home=workspace_folder, **options)` is a Tracker."""
 
 
 @hookspec

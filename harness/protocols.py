@@ -24,6 +24,7 @@ from harness.types import (
 
 if TYPE_CHECKING:
     from harness.plan import Plan
+    from harness.tracking import FinishedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,14 @@ class CheckpointStore(Protocol):
         """All versions of a name, newest first."""
 
 
+@runtime_checkable
+class RemoteStore(Protocol):
+    """A checkpoint store on a server, where others can find its versions."""
+
+    def address(self, version: Version) -> str:
+        """Where a version is: the server's URL, then the version's full name there."""
+
+
 class ModelPlugin(Protocol):
     """Turns the part of `PLUGIN:REF,key=value` after the first colon into a model."""
 
@@ -286,7 +295,45 @@ class Engine(Protocol):
 
 
 class Tracker(Protocol):
-    """Who is told of a run."""
+    """Who is told of runs and verdicts. Its factory takes the workspace's folder, `home`, and its options by name."""
 
-    def run_finished(self, run: Mapping[str, Json]) -> None:
-        """`run` is the run's document, as `--json` prints it."""
+    def run_finished(self, run: FinishedRun) -> None:
+        """A run is complete and scored; told again, with all that it has by then, whenever it is asked for again."""
+
+    def verdict_given(self, verdict: Mapping[str, Json], runs: Sequence[FinishedRun]) -> None:
+        """A policy judged these runs; `verdict` is what `harness gate --json` prints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a tracker was to tell somebody, and whether that arrived.
+
+    Attributes:
+        kind, id: what it is about: "run" or "training", and its id.
+        what: in words, such as the model and the benchmark.
+        sent: whether all of it arrived.
+        detail: where it is, if it was sent; else why not yet, if that is known.
+        since: when it was last to be told, ISO 8601, UTC.
+    """
+
+    kind: str
+    id: str
+    what: str
+    sent: bool
+    detail: str
+    since: str
+
+
+@runtime_checkable
+class Outbox(Protocol):
+    """A tracker that keeps what it cannot tell at once."""
+
+    def told(self) -> Sequence[Told]:
+        """All that it was to tell, oldest first."""
+
+    def sync(self, progress: Callable[[Told], None]) -> Sequence[Told]:
+        """Send what has not arrived, and make sure that it does; what is still left is given back.
+
+        Args:
+            progress: is given each after it was tried.
+        """

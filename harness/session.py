@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,19 +17,23 @@ from harness.config import Settings, load_settings
 from harness.database import Database
 from harness.encoding import encode_sample
 from harness.environment import environment
-from harness.errors import HarnessError, Incomplete, UsageError
+from harness.errors import Incomplete, UsageError
 from harness.gate import Gate
-from harness.host import Catalog, build_catalog, say
+from harness.host import Catalog, build_catalog
 from harness.live import LiveEvaluation, unnamed
 from harness.plan import ModelChoice, Plan, Task, choose_model, choose_task, make_plan
 from harness.promotion import Promoter
 from harness.protocols import CheckpointStore, Engine, LivePlugin, Tracker
+from harness.report.document import run_document
+from harness.report.gather import Reporter
 from harness.results import collector_paused, read_results
 from harness.runner import LocalEngine, execute
 from harness.scorer import Scorer
 from harness.store import COMPLETE, Run, RunStore
+from harness.tracking import Source, Trackers
 from harness.trainings import TrainingStore
 from harness.types import RESULTS, DataSource, Json, Prediction
+from harness.verdict import Verdict
 from harness.verdicts import VerdictStore
 from harness.work import WorkStore
 
@@ -137,6 +141,10 @@ class Session:
         return Promoter(self.checkpoints, self.verdicts, self.gate, self.settings)
 
     @cached_property
+    def trackers(self) -> Trackers:
+        return Trackers(self.catalog, self.settings, self.home)
+
+    @cached_property
     def checkpoints(self) -> CheckpointStore:
         """The checkpoint store of the settings, or of `HARNESS_CHECKPOINTS`; the embedded one where they name none."""
         configured = self.settings.workspace.checkpoints
@@ -187,7 +195,7 @@ class Session:
             for plan in plans:
                 run = self._run(plan, engine, facts, options, listener)
                 document = self.scorer.document(run, *able[plan.task.name])
-                self._track(document, listener)
+                self._track(run, document, listener)
                 documents.append(document)
         finally:
             engine.close()
@@ -309,7 +317,7 @@ class Session:
         # The same answers may have been in another file, to the same samples elsewhere, when they were first scored.
         run = replace(run, model=model, facts={**run.facts, "data": data})
         document = self.scorer.document(run, task, unmet, results.pairs)
-        self._track(document, listener)
+        self._track(run, document, listener)
         return document
 
     def _run(self, plan: Plan, engine: Engine, facts: Mapping[str, Json], options: Options, listener: Listener) -> Run:
@@ -346,13 +354,31 @@ class Session:
             facts={**finished.facts, "data": str(plan.task.data)},
         )
 
-    def _track(self, document: Mapping[str, Json], listener: Listener) -> None:
-        for name in self.settings.workspace.trackers:
-            try:
-                tracker: Tracker = self.catalog.find("tracker", name).load()
-                tracker.run_finished(document)
-            except Exception as error:  # noqa: BLE001 - a tracker never costs a result
-                listener.say(f"tracker {name!r}: {error if isinstance(error, HarnessError) else say(error)}")
+    def tell_verdict(self, verdict: Verdict, remark: Callable[[str], None]) -> None:
+        """Tell the trackers what a policy says of runs."""
+
+        def tell(tracker: Tracker) -> None:
+            source = self._source(remark)
+            runs = [self.store.get(name) for name in verdict.runs.values()]
+            rules = [verdict.protocols[run.benchmark] for run in runs]
+            documents = [run_document(self.store, run, protocol) for run, protocol in zip(runs, rules, strict=True)]
+            told = [source.run(run, document) for run, document in zip(runs, documents, strict=True)]
+            tracker.verdict_given(source.verdict(verdict), told)
+
+        self.trackers.tell(tell, remark)
+
+    def _track(self, run: Run, document: Mapping[str, Json], listener: Listener) -> None:
+        self.trackers.tell(
+            lambda tracker: tracker.run_finished(self._source(listener.say).run(run, document)), listener.say
+        )
+
+    def _source(self, remark: Callable[[str], None]) -> Source:
+        """Where trackers see runs."""
+        reporter = Reporter(
+            self.store, self.comparer, self.verdicts, self.trainings, self.benchmark, self.settings.source, remark
+        )
+        folders = (self.home, self.settings.base)
+        return Source(self.store, self.scorer, lambda: self.checkpoints, reporter.task_of, folders, remark)
 
 
 @contextmanager

@@ -113,4 +113,5 @@ def judge(
             errors.append(error)
         else:
             session.verdicts.keep(verdicts[-1])
+            session.tell_verdict(verdicts[-1], say)
     return verdicts, errors

@@ -43,6 +43,7 @@ def command(
     with open_session(config=config) as session:
         verdict = session.gate.judge(policy, runs, baseline, say)
         session.verdicts.keep(verdict)
+        session.tell_verdict(verdict, say)
     for file, text in (
         (junit_file, junit(verdict)),
         (markdown_file, markdown(verdict)),

@@ -67,14 +67,18 @@ class Reporter:
         Args:
             data: the folder where that data is now; None looks where it was.
         """
-        named = str(board.runs[0].run.facts["data"])
-        configured = self.source(board.benchmark)
+        return self.task_of(board.runs[0].run, data)
+
+    def task_of(self, run: Run, data: Path | None = None) -> Task:
+        """The benchmark with the data that a run was made of; `data` as for `task`."""
+        named = str(run.facts["data"])
+        configured = self.source(run.benchmark)
         if data is None and configured is not None and str(configured) == named:
-            return self.benchmark(board.benchmark)
+            return self.benchmark(run.benchmark)
         match = re.fullmatch(r"(?P<path>.*?)(?: \[(?P<split>[^\[\]]*)\])?", named, re.DOTALL)
         assert match is not None
         path = data or Path(match["path"])
-        task = self.benchmark(board.benchmark, data=path)
+        task = self.benchmark(run.benchmark, data=path)
         return replace(task, data=DataSource(path=path, split=match["split"]))
 
     def _infos(self, benchmark: str) -> Infos:

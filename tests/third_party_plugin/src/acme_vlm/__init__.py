@@ -1,4 +1,4 @@
-"""A model, a benchmark and a metric of somebody else's."""
+"""A model, a benchmark, a metric and a tracker of somebody else's."""
 
 from harness import Entry, hookimpl
 
@@ -25,6 +25,11 @@ def register_metrics() -> list[Entry]:
         Entry("acme-raises", "raises", "acme_vlm.metric:Raises"),
         Entry("acme-needy", "needs what is not there", "acme_vlm.metric:Needy"),
     ]
+
+
+@hookimpl
+def register_trackers() -> list[Entry]:
+    return [Entry("acme-diary", "writes down what it is told", "acme_vlm.diary:Diary")]
 
 
 @hookimpl

@@ -1,4 +1,7 @@
-"""`acme-parrot:WHICH[,sleep=SECONDS][,fail=WORD][,crash=WORD]` says the first or the last word of its prompt."""
+"""`acme-parrot:WHICH[,sleep=SECONDS][,fail=WORD][,crash=WORD][,look=SIDE]` says the first or last word of its prompt.
+
+With `look` its trace has a map of so many rows and columns: how many tokens each patch of the picture got.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,12 +16,14 @@ class Spec:
     sleep: float
     fail: str | None
     crash: str | None
+    look: int = 0
     version: str | None = None
     digest: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        return f"parrot-1 {self.which} fail={self.fail} crash={self.crash}"
+        look = f" look={self.look}" if self.look else ""
+        return f"parrot-1 {self.which} fail={self.fail} crash={self.crash}{look}"
 
     def preparer(self) -> "Preparer":
         return Preparer()
@@ -51,7 +56,9 @@ class Loaded:
             return Failure("speechless", f"no answer to {' '.join(words)!r}")
         text = words[0 if self.spec.which == "first" else -1]
         usage = Usage(len(words), visual_tokens=pixels // 2, full_visual_tokens=pixels, generated_tokens=1)
-        return Output(text, usage, Trace(scalars={"words": float(len(words))}))
+        side = range(self.spec.look)
+        maps = {"budget": [[float(row * column) for column in side] for row in side]} if side else {}
+        return Output(text, usage, Trace(maps=maps, scalars={"words": float(len(words))}))
 
     def close(self) -> None:
         pass
@@ -62,8 +69,9 @@ class Parrot:
 
     def resolve(self, ref: str, options: Mapping[str, str], checkpoints: CheckpointStore) -> Spec:
         for key in options:
-            if key not in ("sleep", "fail", "crash"):
-                raise UnknownName("option of acme-parrot", key, ("sleep", "fail", "crash"))
+            if key not in ("sleep", "fail", "crash", "look"):
+                raise UnknownName("option of acme-parrot", key, ("sleep", "fail", "crash", "look"))
         if ref not in ("first", "last"):
             raise UnknownName("parrot", ref, ("first", "last"))
-        return Spec(ref, float(options.get("sleep", 0)), options.get("fail"), options.get("crash"))
+        sleep, look = float(options.get("sleep", 0)), int(options.get("look", 0))
+        return Spec(ref, sleep, options.get("fail"), options.get("crash"), look)

@@ -1,0 +1,73 @@
+"""The SDK in processes of its own, which end in time whatever it does, and leave nothing behind.
+
+In this process it would keep threads and a service, end a run that the user has open here, and take as long as its
+server does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from harness import Incomplete
+
+SDK: Final = "sdk"
+"""The folder, within a run's, of all that the SDK writes."""
+_OWN_FOLDERS: Final = ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR")
+_ABOUT_OTHERS: Final = (
+    "WANDB_ENTITY", "WANDB_JOB_TYPE", "WANDB_LAUNCH", "WANDB_MODE", "WANDB_NAME", "WANDB_NOTES", "WANDB_PROJECT",
+    "WANDB_RESUME", "WANDB_RUN_GROUP", "WANDB_RUN_ID", "WANDB_SERVICE", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH",
+    "WANDB_TAGS", "WANDB_X_SHARED_MODE",
+)  # fmt: skip
+"""What the environment says of a run that is open in this process, or of the sweep that it belongs to."""
+
+
+class TooSlow(Incomplete):
+    """It did not end in time."""
+
+
+def call(action: str, folder: Path, seconds: float, *arguments: str) -> Any:
+    """What `plugins.trackers.courier ACTION` answers.
+
+    Args:
+        folder: where all that the SDK writes goes, into `sdk`.
+        seconds: after which it is killed, with all processes that it has started.
+
+    Raises:
+        TooSlow: it had to be killed.
+        Incomplete: it failed; the message is the last line that it said.
+    """
+    command = [sys.executable, "-P", "-m", "plugins.trackers.courier", action, str(folder), *arguments]
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(folder),
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        answer, said = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise TooSlow(f"no answer in {seconds:.0f} seconds") from error
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+    if child.returncode:
+        lines = said.decode(errors="replace").strip().splitlines()
+        raise Incomplete(lines[-1] if lines else f"the SDK's process ended with {child.returncode}")
+    return msgspec.json.decode(answer)
+
+
+def _environment(folder: Path) -> Mapping[str, str]:
+    own = {name: str(folder / SDK / name.removeprefix("WANDB_").removesuffix("_DIR").lower()) for name in _OWN_FOLDERS}
+    for place in own.values():
+        Path(place).mkdir(parents=True, exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if name not in _ABOUT_OTHERS}
+    # No news of errors to the makers of the SDK: it would reach for the network even offline.
+    return {**kept, **own, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true", "PYTHONWARNINGS": "ignore"}

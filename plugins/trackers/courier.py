@@ -1,0 +1,142 @@
+# mypy: allow-untyped-calls
+# Parts of wandb carry no annotations.
+
+"""What runs the SDK, as a process of its own: `stage` writes a run's folder, `send` sends one and sees that it arrived.
+
+The answer is one JSON document on stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from plugins.trackers.arrival import missing
+from plugins.trackers.children import SDK
+from plugins.trackers.content import Content
+from plugins.trackers.login import server
+from plugins.trackers.transcript import Transcript
+
+KNOCK: Final = 5.0
+"""Seconds that a server may take to answer at all before anything is sent to it."""
+QUIET: Final = 600.0
+"""Seconds without a change after which a run that was never ended is taken for one whose process was killed."""
+PICTURES: Final = "pictures"
+UNSAID: Final[Mapping[str, Any]] = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "disable_job_creation": True,
+    "host": "",
+    "save_code": False,
+    "silent": True,
+    "x_disable_machine_info": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+}
+"""Settings of the SDK that keep to this machine what it would send by itself."""
+
+
+def stage(folder: Path) -> dict[str, Any]:
+    """Write the content of a run's folder down as an offline run, with everything that it needs beside it."""
+    import wandb
+
+    content = msgspec.json.decode((folder / "content.json").read_bytes(), type=Content)
+    known = {name: value for name, value in UNSAID.items() if name in wandb.Settings.model_fields}
+    run = wandb.init(
+        **content.run, config=content.whole_config(), resume="allow", mode="offline", settings=wandb.Settings(**known)
+    )
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, dict) and "picture" in value:
+            return wandb.Image(str(folder / PICTURES / value["picture"]), caption=value["caption"])
+        return value
+
+    tables = {
+        name: wandb.Table(columns=table["columns"], data=[[cell(value) for value in row] for row in table["rows"]])
+        for name, table in content.whole_tables().items()
+    }
+    run.log({**tables, **{name: cell(value) for name, value in content.pictures.items()}})
+    run.summary.update(content.whole_summary())
+    run.finish()
+    wandb.teardown()
+    return {"run": str(Path(run.dir).parent)}
+
+
+def send(folder: Path, source: Path, used: str) -> dict[str, Any]:
+    """Send an offline run's folder, unless it is there already, and say what of it has not arrived.
+
+    Args:
+        used: the artifact that the run is to have for an input; empty where there is none.
+    """
+    import wandb
+
+    transcript = Transcript.read(source)
+    if not transcript.ended and time.time() - max(path.stat().st_mtime for path in source.glob("*.wandb")) < QUIET:
+        raise RuntimeError("it is still being written: its process has not ended it")
+    _knock(server())
+    api: Any = wandb.Api(timeout=20)
+    entity = transcript.entity or api.default_entity
+    path = f"{entity}/{transcript.project}/{transcript.id}"
+    scratch = folder / SDK / "arrived"
+    synced = [*source.glob("*.wandb.synced")]
+    faults = missing(api, path, transcript, source, used, scratch) if synced else ["everything"]
+    if faults and not (lost := transcript.lost(source)):
+        for mark in (*synced, *source.glob("*.wandb.syncstate")):
+            mark.unlink()
+        _sync(source)
+        if used:
+            api.run(path).use_artifact(api.artifact(used))
+        faults = missing(wandb.Api(timeout=20), path, transcript, source, used, scratch)
+    elif faults:
+        return {"missing": [f"{name} is lost on this machine" for name in lost], "lost": True, "url": ""}
+    return {"missing": faults, "lost": False, "url": api.run(path).url if not faults else ""}
+
+
+def _sync(source: Path) -> None:
+    """Have the SDK's command send a folder. What it makes of that is looked up afterwards, not believed."""
+    command = [sys.executable, "-P", "-m", "wandb", "sync", str(source)]
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def _knock(url: str) -> None:
+    """See whether the server answers anything.
+
+    Raises:
+        OSError: it does not.
+    """
+    try:
+        urllib.request.urlopen(url, timeout=KNOCK).close()
+    except urllib.error.HTTPError as error:
+        error.close()  # an answer
+
+
+def main(arguments: list[str]) -> None:
+    """Carry out an action and answer on what is stdout now; what the SDK prints goes to stderr."""
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    action, folder, *rest = arguments
+    try:
+        if action == "stage":
+            done = stage(Path(folder))
+        else:
+            done = send(Path(folder), Path(rest[0]), rest[1])
+    except Exception as error:  # noqa: BLE001 - one line for whoever has called
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    with os.fdopen(answer, "wb") as out:
+        out.write(msgspec.json.encode(done))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

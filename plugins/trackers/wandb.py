@@ -1,0 +1,224 @@
+"""Weights & Biases is told of runs and verdicts, through its SDK; what it cannot be told now waits in the workspace."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from harness import ConfigError, FinishedRun, HarnessError, Incomplete, Json, MissingExtra, Told
+from plugins.trackers.children import SDK, TooSlow, call
+from plugins.trackers.content import Content, content_of, fingerprint
+from plugins.trackers.login import logged_in, server
+from plugins.trackers.outbox import Box, State
+from plugins.trackers.trainings import Trainings
+
+STAGING: Final = 120.0
+"""Seconds that the SDK may take to write a run down on this machine."""
+PROJECT: Final = "vlm-harness"
+
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[trackers.wandb]` of harness.toml.
+
+    Attributes:
+        entity, project: where runs go; those of WANDB_ENTITY and WANDB_PROJECT, else the user's own entity.
+        samples: rows of the table of samples, evenly spaced, at most; 0 for none.
+        side: the longest side of a picture there, in pixels.
+        heatmaps: whether the maps of traces are drawn over the pictures.
+        tags: of every run.
+        patience: seconds that a server may take before the run is left for `harness track sync`.
+    """
+
+    entity: str | None = None
+    project: Annotated[str, msgspec.Meta(min_length=1)] = PROJECT
+    samples: _Natural = 100
+    side: Annotated[int, msgspec.Meta(ge=16)] = 384
+    heatmaps: bool = True
+    tags: tuple[str, ...] = ()
+    patience: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+
+
+class WandbTracker:
+    """The tracker. A harness run is always the same W&B run, whose id is its own.
+
+    Args:
+        home: the workspace's folder.
+        entity, project, samples, side, heatmaps, tags, patience: see `Options`.
+
+    Raises:
+        ConfigError: an option has a wrong value.
+    """
+
+    def __init__(
+        self, home: Path, *, entity: Json = None, project: Json = None, samples: Json = 100, side: Json = 384,
+        heatmaps: Json = True, tags: Json = (), patience: Json = 60.0,
+    ) -> None:  # fmt: skip
+        given = {
+            "entity": os.environ.get("WANDB_ENTITY") or None if entity is None else entity,
+            "project": os.environ.get("WANDB_PROJECT") or PROJECT if project is None else project,
+            "samples": samples, "side": side, "heatmaps": heatmaps, "tags": tags, "patience": patience,
+        }  # fmt: skip
+        try:
+            self._options = msgspec.convert(given, Options)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"harness.toml: trackers.wandb: {error}") from error
+        self._folder = home / "trackers" / "wandb"
+        self._trainings = Trainings(home, self._folder / "trainings")
+
+    def run_finished(self, run: FinishedRun) -> None:
+        """Keep what there is to tell, have the SDK write it down, and send it where somebody is logged in.
+
+        Raises:
+            MissingExtra: the SDK is not installed.
+            Incomplete: it could not be sent; it waits in the workspace.
+        """
+        if _off():
+            return
+        box = self._box(run.id)
+        with box.alone(self._options.patience):
+            self._keep(box, run)
+            self._deliver(box)
+
+    def verdict_given(self, verdict: Mapping[str, Json], runs: Sequence[FinishedRun]) -> None:
+        """The same W&B runs say what a policy says of them; those that are not known there yet are told."""
+        if _off():
+            return
+        for run in runs:
+            box = self._box(run.id)
+            with box.alone(self._options.patience):
+                content = box.content or self._keep(box, run)
+                verdicts = {**content.verdicts, verdict["policy"]: dict(verdict)}
+                if verdicts != content.verdicts:
+                    box.keep(msgspec.structs.replace(content, verdicts=verdicts))
+                self._deliver(box)
+
+    def told(self) -> list[Told]:
+        """Runs, then trainings, each oldest first."""
+        found = [_told(box, content) for box in self._boxes() if (content := box.content) is not None]
+        return [*sorted(found, key=lambda told: told.since), *self._trainings.told()]
+
+    def sync(self, progress: Callable[[Told], None]) -> list[Told]:
+        """Send what has not arrived. After a server gave no answer, the rest is not tried."""
+        left: list[Told] = []
+        waiting = [told for told in self.told() if not told.sent]
+        if waiting:
+            _require_sdk()
+        hopeless = "" if logged_in() else f"nobody is logged in at {server()}: `wandb login`, or set WANDB_API_KEY"
+        for told in waiting:
+            if not hopeless:
+                try:
+                    tried = self._resend(told)
+                except TooSlow as error:
+                    hopeless = str(error)
+                    tried = _left(told, error)
+                except HarnessError as error:
+                    tried = _left(told, error)
+            else:
+                tried = _left(told, hopeless)
+            progress(tried)
+            if not tried.sent:
+                left.append(tried)
+        return left
+
+    def _resend(self, told: Told) -> Told:
+        if told.kind == "training":
+            return self._trainings.send(told.id, self._options.patience)
+        box = self._box(told.id)
+        with box.alone(self._options.patience):
+            self._deliver(box, at_once=True)
+        content = box.content
+        assert content is not None
+        return _told(box, content)
+
+    def _keep(self, box: Box, run: FinishedRun) -> Content:
+        """What there is to tell of a run: what is kept already, where nothing has changed."""
+        kept = box.content
+        if kept is not None and kept.told == fingerprint(run, self._options) and box.whole(kept):
+            return kept
+        new = content_of(run, self._options, box.pictures)
+        if kept is not None:
+            new = msgspec.structs.replace(new, verdicts=kept.verdicts)
+        box.keep(new)
+        return new
+
+    def _deliver(self, box: Box, *, at_once: bool = False) -> None:
+        """Have it written down, and send it where that is wanted.
+
+        Args:
+            at_once: whatever WANDB_MODE says.
+        """
+        content, state = box.content, box.state
+        assert content is not None
+        digest = content.digest()
+        if state.sent == digest:
+            return
+        _require_sdk()
+        state = self._staged(box, digest, state)
+        if not at_once and not _online():
+            return
+        try:
+            answer = self._sent(box, content, state)
+            if answer["lost"]:
+                state = self._staged(box, digest, msgspec.structs.replace(state, staged=""))
+                answer = self._sent(box, content, state)
+            if answer["missing"]:
+                raise Incomplete(f"did not arrive: {', '.join(answer['missing'])}")
+        except Incomplete as error:
+            box.mark(msgspec.structs.replace(state, reason=str(error)))
+            waits = f"run {box.folder.name} waits in the workspace, and `harness track sync` sends it"
+            raise type(error)(str(error) if at_once else f"{error}; {waits}") from error
+        shutil.rmtree(box.folder / SDK, ignore_errors=True)
+        box.mark(State(state.since, sent=digest, url=answer["url"]))
+
+    def _staged(self, box: Box, digest: str, state: State) -> State:
+        """What the SDK has written down of this very content."""
+        if state.staged == digest and Path(state.source).is_dir():
+            return state
+        shutil.rmtree(box.folder / SDK, ignore_errors=True)
+        source = call("stage", box.folder, STAGING)["run"]
+        state = msgspec.structs.replace(state, staged=digest, source=source)
+        box.mark(state)
+        return state
+
+    def _sent(self, box: Box, content: Content, state: State) -> Mapping[str, Json]:
+        answer: Mapping[str, Json] = call("send", box.folder, self._options.patience, state.source, content.used or "")
+        return answer
+
+    def _box(self, id: str) -> Box:
+        return Box(self._folder / "runs" / id)
+
+    def _boxes(self) -> list[Box]:
+        return [Box(path) for path in sorted((self._folder / "runs").glob("*")) if path.is_dir()]
+
+
+def _off() -> bool:
+    return os.environ.get("WANDB_MODE") == "disabled"
+
+
+def _online() -> bool:
+    """Whether what is told is sent at once: as WANDB_MODE says, else where somebody is logged in."""
+    mode = os.environ.get("WANDB_MODE")
+    return mode not in ("offline", "dryrun") and logged_in()
+
+
+def _require_sdk() -> None:
+    if importlib.util.find_spec("wandb") is None:
+        raise MissingExtra("the tracker 'wandb' needs the SDK: pip install 'vlm-harness[wandb]'")
+
+
+def _told(box: Box, content: Content) -> Told:
+    state = box.state
+    sent = state.sent == content.digest()
+    return Told("run", box.folder.name, content.run["name"], sent, state.url if sent else state.reason, state.since)
+
+
+def _left(told: Told, reason: Exception | str) -> Told:
+    return Told(told.kind, told.id, told.what, False, str(reason), told.since)
