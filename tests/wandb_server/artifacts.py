@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .projects import Project
     from .state import State
 
+ORDERS = ("createdAt", "created_at")
+
 
 class ArtifactType:
     description = None
@@ -69,7 +71,8 @@ class Collection(Node):
 
     def artifacts(self, filters: str | None = None, order: str | None = None, **window: Any) -> dict[str, Any]:
         """Newest first; `+created_at` turns it round."""
-        if (filters and json.loads(filters)) or (order or "-createdAt").lstrip("+-") not in ("createdAt", "created_at"):
+        wanted = json.loads(filters) if filters else {}  # members are committed
+        if wanted not in ({}, {"state": "COMMITTED"}) or (order or "createdAt").lstrip("+-") not in ORDERS:
             raise KeyError(f"artifacts: filters {filters}, order {order} are not modelled")
         found = sorted(self.members, key=lambda m: m.version_index, reverse=not (order or "-").startswith("+"))
         connection = page([member.artifact for member in found], **window)
