@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -43,6 +44,9 @@ def numbers(versions: Sequence[Version]) -> list[int]:
 
 
 class CheckpointStoreContract:
+    older_is_found_again: ClassVar[bool] = False
+    """Whether a store keeps no two versions of a name with equal files, and gives the older one again."""
+
     def test_a_new_store_is_empty(self, store: CheckpointStore) -> None:
         assert list(store.names()) == []
 
@@ -81,7 +85,9 @@ class CheckpointStoreContract:
         assert again.digest == first.digest
         assert set(again.aliases) == {"latest", "best"}
         store.publish(make("c"), "net")
-        assert store.publish(make("a"), "net").number == 2, "only the newest is compared"
+        third = store.publish(make("a", weights="same"), "net")
+        assert third.number == (0 if self.older_is_found_again else 2)
+        assert "latest" in third.aliases
 
     def test_a_name_counts_as_content(self, store: CheckpointStore, make: Make) -> None:
         store.publish(make("a", weights="x", **{"one": "same"}), "net")

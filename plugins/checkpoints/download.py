@@ -1,0 +1,103 @@
+"""A version of a W&B project, and its way into the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import IntegrityError, UnknownVersion
+from plugins.checkpoints.cache import Cache, Known, server_key
+from plugins.checkpoints.project import Project
+from plugins.checkpoints.records import comparable, number_of, record_of
+
+
+@dataclass(slots=True)
+class WandbCheckpoint:
+    """A version that was found; picklable.
+
+    Attributes:
+        kept: the digest that W&B keeps of it.
+        known: what its files are; None where others logged it, until it is downloaded.
+        counts: whether W&B's digest is computed as ours are.
+    """
+
+    name: str
+    number: int
+    project: Project
+    cache: Cache
+    kept: str
+    known: Known | None
+    counts: bool = True
+
+    @property
+    def version(self) -> str:
+        return f"v{self.number}"
+
+    @property
+    def digest(self) -> str:
+        """Of a version that others logged with another kind of digest, only its files tell: they are downloaded."""
+        if self.known is None and not self.counts:
+            self.checkout()
+        return self.kept if self.known is None else self.known.digest
+
+    def checkout(self) -> Path:
+        """A folder with the version's files and no others, verified at every call. Shared: not to be written to.
+
+        Raises:
+            IntegrityError: a file is not what was published.
+            StoreError: the server does not answer, or the cache cannot be written. The same call goes on later.
+        """
+        where = f"{self.name}:{self.version}"
+        folder, known = self.cache.checkout(self._key, self.known, self._download, where)
+        if self.counts and known.digest != self.kept:
+            raise IntegrityError(f"{where}: its digest is {known.digest} instead of {self.kept}; use another version")
+        self.known = known
+        place = place_of(self.project, self.name, self.number)
+        if place is not None and self.cache.known(place) != known:
+            self.cache.remember(place, known)
+        return folder
+
+    @property
+    def _key(self) -> str:
+        return self.kept if self.counts else f"other-{self.kept}"
+
+    def _download(self, folder: Path) -> None:
+        artifact = self.project.artifact(self.name, self.version)
+        if artifact is None or artifact.digest != self.kept:
+            raise UnknownVersion(self.name, self.version, (), "it was deleted at the server")
+        download(artifact, folder, self.project, f"{self.name}:{self.version}")
+
+
+def found(artifact: Any, name: str, project: Project, cache: Cache) -> WandbCheckpoint:
+    """An artifact as the checkpoint that it is."""
+    record = record_of(artifact)
+    known = Known(record.digest, record.files) if record else None
+    return WandbCheckpoint(name, number_of(artifact), project, cache, artifact.digest, known, comparable(artifact))
+
+
+def download(artifact: Any, folder: Path, project: Project, where: str) -> None:
+    """Complete a folder with an artifact's files; those that it has already are not loaded again.
+
+    Raises:
+        IntegrityError: what came is not what W&B says that it has.
+        StoreError: it could not be loaded whole. What came is kept.
+    """
+    with project.connection.asking(f"downloading {where}"):
+        artifact.download(root=str(folder), skip_cache=True)
+    try:
+        artifact.verify(root=str(folder))
+    except ValueError as error:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.unlink()
+        raise IntegrityError(
+            f"{where}: what the server has is not what was published ({error}); nothing of it is used: publish the "
+            "same folder again under another name, or use another version"
+        ) from error
+
+
+def place_of(project: Project, name: str, number: int) -> tuple[str, ...] | None:
+    """Where the cache keeps what a version's files are; None where entity and project are the login's."""
+    named = project.connection.named
+    return None if named is None else (server_key(project.connection.server), *named, name, f"v{number}")

@@ -1,0 +1,121 @@
+# mypy: allow-untyped-calls
+# Parts of wandb carry no annotations.
+
+"""The artifacts of a project, as they are looked up and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from harness import CheckpointError, Json
+from plugins.checkpoints.connection import Connection, is_absence
+from plugins.checkpoints.records import number_of
+
+LOG: Final = "harness-alias-log"
+"""The type of the artifacts that hold how aliases were moved."""
+INTERNAL: Final = ("job", "code", "run_table", LOG)
+RESERVED: Final = "wandb-"
+"""What types begin with that W&B keeps for itself."""
+
+
+def reserved(type: str) -> bool:
+    """Whether artifacts of a type are none of ours to publish or list: W&B's own, and the logs of aliases."""
+    return type in INTERNAL or type.startswith(RESERVED)
+
+
+class Project:
+    """Looks up and logs artifacts; what a name's versions are the type of is remembered, since it never changes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._types: dict[str, str] = {}
+
+    def names(self) -> list[str]:
+        """All collections that hold something that was published, versions left or not; sorted."""
+        with self.connection.asking("listing what there is"):
+            try:
+                pages = self.connection.api.project(self.connection.project, self.connection.entity).collections()
+                found = [collection for collection in pages]  # noqa: C416 - a list would ask for a length that it lacks
+            except Exception as error:
+                if is_absence(error):  # the project is made with its first artifact
+                    return []
+                raise
+        types = {item.name: item.type for item in found if item.is_sequence() and not reserved(item.type)}
+        self._types |= types
+        return sorted(types)
+
+    def type(self, name: str) -> str | None:
+        """The type of a name's versions; None where there is no such name."""
+        if name not in self._types:
+            if (newest := self.artifact(name, "latest")) is not None:
+                self._types[name] = newest.type
+            else:
+                self.names()  # a name can be without `latest`
+        return self._types.get(name)
+
+    def artifact(self, name: str, ref: str) -> Any | None:
+        """The version that `vN` or an alias stands for; None where there is none."""
+        with self.connection.asking(f"looking for {name}:{ref}"):
+            try:
+                return self.connection.api.artifact(f"{self.connection.path}/{name}:{ref}")
+            except Exception as error:
+                if is_absence(error):
+                    return None
+                raise
+
+    def versions(self, name: str) -> list[Any]:
+        """All versions of a name, newest first; empty where there is no such name."""
+        type_ = self.type(name)
+        return [] if type_ is None else self.logged(type_, name)
+
+    def logged(self, type: str, name: str) -> list[Any]:
+        """All artifacts of a collection, newest first; empty where there is none."""
+        with self.connection.asking(f"listing the versions of {name}"):
+            try:
+                found = list(self.connection.api.artifacts(type, f"{self.connection.path}/{name}"))
+            except Exception as error:
+                if is_absence(error):
+                    return []
+                raise
+        return sorted(found, key=number_of, reverse=True)
+
+    def log(
+        self,
+        name: str,
+        type: str,
+        files: Mapping[str, Path],
+        metadata: Mapping[str, Json],
+        *,
+        aliases: Sequence[str] = (),
+        digest: str | None = None,
+        inputs: Iterable[str] = (),
+        run: tuple[str, str],
+    ) -> Any:
+        """Log an artifact, and wait until it is committed: until then, nobody sees anything of it.
+
+        Args:
+            digest: what W&B's must be, where that is known.
+            inputs: full names of versions that it was made from.
+            run: job type and name of the W&B run that logs it.
+
+        Raises:
+            CheckpointError: the files are not what the digest is of; they changed meanwhile.
+            StoreError: the server does not take it.
+        """
+        with self.connection.run(*run) as opened, self.connection.asking(f"uploading a version of {name}"):
+            import wandb
+
+            for used in inputs:
+                opened.use_artifact(used)
+            artifact = wandb.Artifact(name, type, metadata=dict(metadata))
+            for path, source in files.items():
+                # Read where they lie: a copy would cost as much disk again, and can be lost before it is sent.
+                artifact.add_file(str(source), name=path, policy="immutable", skip_cache=True)
+            if digest is not None and artifact.digest != digest:
+                raise CheckpointError(
+                    f"{name}: files changed while they were read; publish them once they are finished"
+                )
+            opened.log_artifact(artifact, aliases=list(aliases) or None).wait()
+            return artifact
