@@ -1,0 +1,202 @@
+"""Carry out a sweep: many trainings, evaluations or programs, each with other parameters."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness import Incomplete, Json, Session, WorkItem, open_session
+from training.jobs.targets import choose_target
+from training.sweeps.handing import Place
+from training.sweeps.outcome import document
+from training.sweeps.reading import Sweep, read_sweep
+from training.sweeps.running import Driver
+from training.sweeps.trial import command_of
+
+SHOWN: Final = 20
+"""Rows of the table."""
+EVERY: Final = 10.0
+"""Seconds from one line of progress to the next."""
+ENGINES: Final = ("local",)
+
+
+@click.command("sweep")
+@click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(min=1), help="Trials at once; by default as many as the cores carry.")
+@click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Change a key: --set run_cap=50")
+@click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="Where trials run.")
+@click.option("--address", help="Of a Ray cluster, with --engine ray; one is started here where there is none.")
+@click.option("--retry-failed", is_flag=True, help="Try again the trials that failed.")
+@click.option("--dry-run", is_flag=True, help="Say which trials there are and how they are started; start none.")
+@click.option("--report", type=click.Path(path_type=Path), help="Also write a report: one HTML page.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(
+    config: Path, workers: int | None, changes: Sequence[str], engine: str, address: str | None, retry_failed: bool,
+    dry_run: bool, report: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Carry out the trials of a sweep, several at once, and rank them.
+
+    CONFIG has the keys of a W&B sweep, and some more: constraints, include, train, evaluate, launch, seed.
+    The same command after an interruption goes on where it stopped; after completion it prints what came of it.
+
+    \b
+    harness sweep training/configs/sweeps/arr_coc_ablation.yaml --workers 2 --report ablation.html
+    """
+    if address is not None and engine != "ray":
+        raise click.UsageError("--address is a Ray cluster's: add --engine ray")
+    sweep = read_sweep(config, changes)
+    with open_session() as session:
+        if dry_run:
+            _plan(sweep, session, as_json=as_json)
+            return
+        place = Place.of(sweep, session)
+        _say_which(place, session)
+        if retry_failed:
+            _say(f"{session.work.again(place.work)} trials wait again")
+        _carry_out(sweep, place, session, engine, address, workers)
+        told = document(place.work, session)
+    if as_json:
+        click.echo(msgspec.json.encode(told))
+    else:
+        _print(told)
+    if report is not None:
+        _report(place.work.name, report)
+    _check(told)
+
+
+def _carry_out(
+    sweep: Sweep, place: Place, session: Session, engine: str, address: str | None, workers: int | None
+) -> None:
+    needs = sweep.settings.launch.resources
+    at_once = workers or max(1, int((os.cpu_count() or 1) / max(needs.cpus, 1)))
+    target = choose_target("local")
+    Driver(sweep, place, session, target, at_once, Progress(place, session)).run()
+
+
+class Progress:
+    """Tells on stderr how far a sweep is: a line for what failed, and one now and then."""
+
+    def __init__(self, place: Place, session: Session) -> None:
+        self._place, self._session = place, session
+        self._began = self._last = time.monotonic()
+        self._ended = 0
+
+    def ended(self, item: WorkItem, status: str, result: Mapping[str, Json] | None, reason: str | None) -> None:
+        """See `Watcher`."""
+        self._ended += status != "waiting"
+        if status != "done":
+            what = "failed" if status == "failed" else "begins again"
+            _say(f"trial {item.name} {what}: {reason}")
+        now = time.monotonic()
+        if now - self._last > EVERY:
+            self._last = now
+            counts = self._session.work.counts(self._place.work)
+            rate = self._ended / (now - self._began) * 60
+            _say(f"{counts.get('done', 0)} of {sum(counts.values())} trials done, {rate:.3g} a minute")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _say_which(place: Place, session: Session) -> None:
+    """A sweep whose file or data has changed since is another one, which whoever expects the old one should know."""
+    if not session.work.items(place.work) and (others := place.others(session)):
+        _say(
+            f"{place.work.document['name']}: its file, its config or its data has changed since {others[0].name}; this "
+            f"is another sweep, {place.work.name}"
+        )
+
+
+def _plan(sweep: Sweep, session: Session, *, as_json: bool) -> None:
+    """What the constraints leave, and how the first trial is started."""
+    space = sweep.space
+    left = None if space.allowed is None else len(space.allowed)
+    told = [] if space.allowed is None else space.told()
+    example = command_of(sweep.settings, sweep.example(), Path("0001.json"), sweep.fixed)
+    if as_json:
+        click.echo(msgspec.json.encode({
+            "name": sweep.name, "method": sweep.settings.method, "points": space.size, "allowed": left,
+            "constraints": [{"constraint": text, "left": count} for text, count in told],
+            "included": len(sweep.settings.include), "run_cap": sweep.settings.run_cap, "command": example,
+        }))  # fmt: skip
+        return
+    click.echo(
+        f"{sweep.name}: {sweep.settings.method}, {'countless' if space.size is None else f'{space.size:,}'} points"
+    )
+    for text, count in told:
+        click.echo(f"  {text}: leaves {count:,}")
+    if sweep.settings.include:
+        click.echo(f"  and {len(sweep.settings.include)} that are tried first")
+    if sweep.settings.run_cap is not None:
+        click.echo(f"  {sweep.settings.run_cap:,} trials at most")
+    click.echo(f"a trial: {' '.join(example)}")
+
+
+def _print(told: Mapping[str, Any]) -> None:
+    """The table: best first."""
+    trials, metric = told["trials"], told["metric"]
+    varied = [
+        name for name in (trials[0]["parameters"] if trials else ())
+        if len({repr(trial["parameters"].get(name)) for trial in trials}) > 1
+    ]  # fmt: skip
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    table = Table("trial", box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    if metric is not None:
+        table.add_column(metric["name"], justify="right", no_wrap=True)
+        table.add_column("95% interval", justify="right", no_wrap=True)
+    for name in varied:
+        table.add_column(name.rpartition(".")[2], justify="right", overflow="fold")
+    table.add_column("")
+    for trial in trials[:SHOWN]:
+        row = [trial["trial"], *(_figures(trial) if metric is not None else ())]
+        row += [_short(trial["parameters"].get(name)) for name in varied]
+        table.add_row(*(Text(cell) for cell in (*row, _remark(trial))))
+    goal = "" if metric is None else f", {metric['goal']} {metric['name']}"
+    console.print(Text(f"{told['sweep']}: {len(trials)} trials{goal}", style="bold"))
+    console.print(table)
+    if len(trials) > SHOWN:
+        console.print(f"… and {len(trials) - SHOWN} more: `harness report --sweep {told['sweep']}` shows all")
+
+
+def _figures(trial: Mapping[str, Any]) -> tuple[str, str]:
+    value, low, high = (trial.get(part) for part in ("value", "low", "high"))
+    return _short(value), "–" if low is None or high is None else f"{low:.3f} … {high:.3f}"
+
+
+def _short(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _remark(trial: Mapping[str, Any]) -> str:
+    if trial["status"] == "done":
+        return f"stopped after {trial['stopped']}" if trial.get("stopped") else ""
+    return str(trial["status"])
+
+
+def _report(name: str, path: Path) -> None:
+    """By the host's own command: what it draws with is not promised to others."""
+    context = click.get_current_context()
+    found = context.find_root().command.get_command(context, "report")  # type: ignore[attr-defined]
+    context.invoke(found, sweeps=(name,), out=path)
+
+
+def _check(told: Mapping[str, Any]) -> None:
+    failed = [trial for trial in told["trials"] if trial["status"] == "failed"]
+    if failed:
+        raise Incomplete(
+            f"{len(failed)} of {len(told['trials'])} trials failed, such as {failed[0]['trial']} "
+            f"({failed[0]['reason']}); their logs are kept in the workspace under sweeps/; --retry-failed tries them "
+            "again"
+        )

@@ -1,0 +1,227 @@
+"""From a sweep file to a sweep: checked whole, before anything begins."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from harness import ConfigError, Json, Options, Session, file_sha256, near, read_yaml
+from training.sweeps import searching
+from training.sweeps.constraints import Constraint, Unusable
+from training.sweeps.settings import MACROS, REFUSED, SweepSettings
+from training.sweeps.space import MOST, Point, Space
+from training.sweeps.trial import model_of
+
+CHECKED: Final = 64
+"""So many points are tried on a training config before the first begins."""
+CALLED: Final = ("name", "description", "run_cap", "launch", "entity", "project")
+"""Keys that do not make it another sweep."""
+
+
+class _Any(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep file, read.
+
+    Attributes:
+        name: by which people call it.
+        settings: the file, its paths from the current folder.
+        space: its points.
+        fixed: changes of a training config that all trials have.
+    """
+
+    name: str
+    settings: SweepSettings
+    space: Space
+    fixed: Mapping[str, Json]
+
+    def identity(self, session: Session) -> str:
+        """The hash of all that decides which points are tried and what becomes of them: file, config, data.
+
+        Raises:
+            HarnessError: the data, the model or the config is not there, or does not take the parameters.
+        """
+        said = self.settings.model_dump(mode="json", exclude=set(CALLED))
+        document = [said, dict(self.fixed), self._subject(session)]
+        return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+
+    def _subject(self, session: Session) -> Json:
+        settings, point = self.settings, self.example()
+        if settings.train is not None:
+            from training.job import Job  # with a config that is wrong, none of what it needs is wanted
+            from training.recipe import read_stage
+
+            return Job.of(read_stage(settings.train, self.changes(point))[0], session).id
+        if (asked := settings.evaluate) is not None:
+            options = Options(split=asked.split, limit=asked.limit)
+            plans = session.plan([model_of(asked, point)], asked.benchmarks, options)
+            return [dict(plan.identity) for plan in plans]
+        program = None if settings.program is None else Path(settings.program)
+        return file_sha256(program) if program is not None and program.is_file() else None
+
+    def example(self) -> Point:
+        """A point that is allowed.
+
+        Raises:
+            HarnessError: there is none.
+        """
+        if self.settings.include:
+            return self.settings.include[0]
+        some = searching.grid if self.space.allowed is not None else lambda space: searching.random(space, 0)
+        return next(iter(some(self.space)))
+
+    def changes(self, point: Point) -> list[str]:
+        """The point as changes of a training config."""
+        return [f"{name}={msgspec.json.encode(value).decode()}" for name, value in {**self.fixed, **point}.items()]
+
+    def trained(self, session: Session, point: Point, metric: str) -> list[float]:
+        """The metric's curve of the training that carries out a point, as far as it is."""
+        from training.recipe import read_stage
+
+        assert self.settings.train is not None
+        settings = read_stage(self.settings.train, self.changes(point))[0].model_dump(mode="json")
+        for training in session.trainings.all():
+            if training.facts.get("settings") == settings:
+                curves = session.trainings.curves(training)
+                values = curves.get(f"eval_{metric}") or curves.get(metric) or []
+                return [value for _, value in values if math.isfinite(value)]
+        return []
+
+
+def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
+    """A sweep file.
+
+    Args:
+        changes: `key.path=value`, each in the place of what the file has there.
+
+    Raises:
+        ConfigError: `file:line: what is wrong`.
+        HarnessError: a training config that it names is wrong, or the constraints allow nothing.
+    """
+    _refuse(path)
+    settings = read_yaml(path, SweepSettings, changes, keep=MACROS)
+    space = Space(settings.parameters, _constraints(path, settings))
+    _check_space(path, settings, space)
+    _check_included(path, settings, space)
+    settings = _with_paths(path, settings)
+    sweep = Sweep(settings.name or path.stem, settings, space, {})
+    return sweep if settings.train is None else _with_training(path, sweep)
+
+
+def _refuse(path: Path) -> None:
+    given = read_yaml(path, _Any, keep=MACROS).model_extra or {}
+    for key, reason in REFUSED.items():
+        if key in given:
+            raise ConfigError(f"a sweep here has no {key}: {reason}", path, _line(path, key))
+    if given.get("method") == "custom":
+        raise ConfigError("method: custom is searched by a scheduler of W&B's; write grid, random or bayes", path,
+                          _line(path, "method"))  # fmt: skip
+    if isinstance(metric := given.get("metric"), dict):
+        for key in ("impute", "impute_while_running"):
+            if key in metric:
+                raise ConfigError(f"metric has no {key}: the search leaves trials out that failed", path,
+                                  _line(path, "metric", key))  # fmt: skip
+
+
+def _constraints(path: Path, settings: SweepSettings) -> list[Constraint]:
+    names = Space(settings.parameters).names
+    found = []
+    for number, text in enumerate(settings.constraints):
+        try:
+            found.append(Constraint.parse(text, names))
+        except Unusable as error:
+            raise ConfigError(f"constraints: {error}", path, _line(path, "constraints", number)) from error
+    return found
+
+
+def _check_space(path: Path, settings: SweepSettings, space: Space) -> None:
+    if settings.method == "grid":
+        for item in space.dimensions:
+            if item.choices is None:
+                raise ConfigError(
+                    f"a grid needs values: that can be counted, and {item.name!r} is {item.parameter.kind}; give "
+                    "values:, or another method", path, _line(path, "parameters", *item.name.split(".")),
+                )  # fmt: skip
+        if (space.size or 0) > MOST:
+            raise ConfigError(f"a grid of {space.size:,} points; {MOST:,} at most", path, _line(path, "parameters"))
+    elif settings.run_cap is None and space.size is None:
+        raise ConfigError(f"method: {settings.method} has no end here; say how many trials with run_cap:", path,
+                          _line(path, "method"))  # fmt: skip
+    for number, constraint in enumerate(space.constraints):
+        try:
+            if (point := next(iter(space.grid()), None)) is not None:
+                constraint.holds(point)
+            if space.allowed is not None and not space.allowed:
+                searching._some(space.allowed, space)
+        except Unusable as error:
+            raise ConfigError(f"constraints: {error}", path, _line(path, "constraints", number)) from error
+
+
+def _check_included(path: Path, settings: SweepSettings, space: Space) -> None:
+    for number, point in enumerate(settings.include):
+        line = _line(path, "include", number)
+        for name in point.keys() - set(space.names):
+            nearest = near(name, space.names)
+            tail = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(space.names)}"
+            raise ConfigError(f"include: unknown parameter {name!r} ({tail})", path, line)
+        if missing := [name for name in space.names if name not in point]:
+            raise ConfigError(f"include: a point has all parameters; {', '.join(missing)} is missing", path, line)
+        for constraint in space.constraints:
+            if not constraint.holds(point):
+                raise ConfigError(f"include: this point does not meet {constraint.text!r}", path, line)
+
+
+def _with_paths(path: Path, settings: SweepSettings) -> SweepSettings:
+    if settings.train is not None:
+        beside = path.parent / settings.train
+        found = beside if beside.is_file() else settings.train
+        if not found.is_file():
+            message = f"train: there is no {settings.train}, neither beside this file nor in the current folder"
+            raise ConfigError(message, path, _line(path, "train"))
+        return settings.model_copy(update={"train": found})
+    if settings.program is not None:
+        beside = path.parent / settings.program
+        if not Path(settings.program).is_file() and beside.is_file():
+            return settings.model_copy(update={"program": str(beside)})
+    return settings
+
+
+def _with_training(path: Path, sweep: Sweep) -> Sweep:
+    """Trials publish under a name of their own: `latest` of the config's would be whichever trial ended last."""
+    from training.recipe import read_stage
+
+    config = sweep.settings.train
+    assert config is not None
+    stage, _ = read_stage(config, sweep.changes(sweep.example()))
+    if "name" not in sweep.space.names:
+        sweep = Sweep(sweep.name, sweep.settings, sweep.space, {"name": f"{stage.name}-{sweep.name}"})
+    for point in (sweep.space.allowed or ())[:CHECKED]:
+        read_stage(config, sweep.changes(point))
+    return sweep
+
+
+def _line(path: Path, *keys: str | int) -> int | None:
+    """Where a value stands in a file."""
+    node: Any = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    line: int | None = None
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if pair[0].value == key), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+    return line
