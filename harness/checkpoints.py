@@ -40,6 +40,9 @@ class EmbeddedStore:
         self._database = database
         self._blobs = Blobs(home.absolute())
 
+    def __str__(self) -> str:
+        return f"the embedded registry in {self._blobs.home}"
+
     def publish(
         self,
         directory: Path,

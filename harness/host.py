@@ -12,7 +12,7 @@ from typing import Any
 import pluggy
 
 from harness import hookspecs
-from harness.errors import HarnessError, MissingExtra, PluginError, UnknownName, UsageError
+from harness.errors import HarnessError, MissingExtra, PluginError, UnknownName, UsageError, near
 from harness.hookspecs import Entry
 
 GROUP = "harness"
@@ -85,8 +85,12 @@ class Listing:
         try:
             inspect.signature(factory).bind(**options)
         except TypeError as error:
-            known = ", ".join(inspect.signature(factory).parameters) or "none"
-            raise UsageError(f"{place}: options {sorted(options)} do not fit ({error}; it takes: {known})") from error
+            known = list(inspect.signature(factory).parameters)
+            unknown = next((key for key in options if key not in known), None)
+            if unknown is not None and (matches := near(unknown, known)):
+                raise UsageError(f"{place}: unknown option {unknown!r} (did you mean {matches[0]!r}?)") from error
+            takes = ", ".join(known) or "none"
+            raise UsageError(f"{place}: options {sorted(options)} do not fit ({error}; it takes: {takes})") from error
         try:
             return factory(**options)
         except HarnessError:

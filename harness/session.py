@@ -38,6 +38,8 @@ from harness.verdicts import VerdictStore
 from harness.work import WorkStore
 
 BATCH = 16
+EMBEDDED = "embedded"
+"""The name of the checkpoint store in the workspace."""
 STORED_AT_ONCE = 10_000
 """Answers of a results file in one transaction."""
 
@@ -147,11 +149,21 @@ class Session:
     @cached_property
     def checkpoints(self) -> CheckpointStore:
         """The checkpoint store of the settings, or of `HARNESS_CHECKPOINTS`; the embedded one where they name none."""
-        configured = self.settings.workspace.checkpoints
-        name = os.environ.get("HARNESS_CHECKPOINTS") or configured.store
-        if name is None:
+        configured = self.settings.workspace.checkpoints.store
+        return self.checkpoint_store(os.environ.get("HARNESS_CHECKPOINTS") or configured or EMBEDDED)
+
+    def checkpoint_store(self, name: str) -> CheckpointStore:
+        """The checkpoint store of that name: `embedded`, or a plugin's, with the options that the settings have for it.
+
+        Raises:
+            UnknownName: there is no such store.
+            UsageError: it has no such option, or the option no such value.
+        """
+        if name == EMBEDDED:
             return EmbeddedStore(self.database, self.home)
-        store: CheckpointStore = self.catalog.find("checkpoint store", name).load(**configured.options)
+        configured = self.settings.workspace.checkpoints
+        options = configured.options if configured.store in {None, name} else {}
+        store: CheckpointStore = self.catalog.find("checkpoint store", name).load(**options)
         return store
 
     def benchmark(self, name: str, *, split: str | None = None, data: Path | None = None) -> Task:

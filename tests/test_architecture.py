@@ -39,6 +39,7 @@ BELOW: dict[str, set[str]] = {
     "checkouts": {"blobs", "digests", "errors", "protocols", "types"},
     "publication": {"errors", "types"},
     "ledger": {"digests", "errors", "publication", "types"},
+    "mirroring": {"errors", "protocols", "publication", "types"},
     "checkpoints": {
         "blobs",
         "checkouts",

@@ -1,4 +1,4 @@
-"""Look at the checkpoints of the registry, take them out, delete them."""
+"""Look at the checkpoints of the registry, take them out, copy them elsewhere, delete them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from harness.checkouts import copy_out
 from harness.checkpoints import EmbeddedStore, FileCheck
 from harness.cli.output import emit_json, json_option, say, table
 from harness.cli.plain import plain
+from harness.digests import list_files
 from harness.errors import IntegrityError, UsageError
+from harness.mirroring import Mirrored
+from harness.mirroring import mirror as copy_versions
 from harness.protocols import CheckpointStore
 from harness.publication import LATEST
 from harness.session import open_session
@@ -21,7 +24,7 @@ from harness.types import AliasMove, Json, Version
 
 @click.group("checkpoints")
 def command() -> None:
-    """Look at the checkpoints of the registry, take them out, delete them."""
+    """Look at the checkpoints of the registry, take them out, copy them elsewhere, delete them."""
 
 
 @command.command("log")
@@ -87,13 +90,17 @@ def show(reference: str, as_json: bool) -> None:
 @click.argument("reference", metavar="[NAME[:REF]]", required=False)
 @json_option
 def verify(reference: str | None, as_json: bool) -> None:
-    """Read every stored file, of one version or of all, and compare it with what was published."""
+    """Read every stored file, of one version or of all, and compare it with what was published.
+
+    What another store than the embedded registry has is downloaded for it.
+    """
     name, _, ref = (reference or "").partition(":")
     with open_session() as session:
         store = session.checkpoints
-        if not isinstance(store, EmbeddedStore):
-            raise UsageError("only the embedded registry keeps files here; this store verifies what it hands out")
-        checks = list(_watched(store.verify(name or None, ref or None)))
+        if isinstance(store, EmbeddedStore):
+            checks = list(_watched(store.verify(name or None, ref or None)))
+        else:
+            checks = list(_watched(_taken_out(store, name or None, ref or None)))
     damaged = [check for check in checks if check.problem]
     size = sum(check.size for check in checks)
     if as_json:
@@ -107,6 +114,8 @@ def verify(reference: str | None, as_json: bool) -> None:
         raise IntegrityError(
             f"{len(damaged)} of {len(checks)} files are damaged; publish the same folders again to mend them, or "
             "restore the workspace from a backup"
+            if isinstance(store, EmbeddedStore)
+            else f"{len(damaged)} versions are damaged; use others, and delete these"
         )
 
 
@@ -145,19 +154,67 @@ def delete(reference: str, aliased: bool, as_json: bool) -> None:
         click.echo(f"deleted {version} ({_size(version.size)})")
 
 
+@command.command("mirror")
+@click.argument("reference", metavar="NAME[:REF]")
+@click.option("--from", "from_", metavar="STORE", required=True, help="Where they are: embedded, or a plugin's store.")
+@click.option("--to", metavar="STORE", required=True, help="Where they go.")
+@click.option("--aliases", is_flag=True, help="Move the versions' aliases to the copies, too.")
+@json_option
+def mirror(reference: str, from_: str, to: str, aliases: bool, as_json: bool) -> None:
+    """Copy all versions of NAME, oldest first, or one, to another store. Digests are equal; what is there stays."""
+    name, _, ref = reference.partition(":")
+    if from_ == to:
+        raise UsageError(f"--from and --to are both {to!r}; name two stores, such as --from embedded --to wandb")
+    with open_session() as session:
+        source, target = session.checkpoint_store(from_), session.checkpoint_store(to)
+        done = copy_versions(source, target, name, ref or None, aliases=aliases, report=_say_mirrored)
+    if as_json:
+        emit_json({
+            "from": from_,
+            "to": to,
+            "versions": [
+                {"from": _document(item.source), "to": _document(item.target), "copied": item.copied} for item in done
+            ],
+        })  # fmt: skip
+    else:
+        copied = sum(item.copied for item in done)
+        click.echo(f"{copied} of {len(done)} versions copied to {plain(str(target))}; the others were there")
+
+
 @command.command("gc")
 @json_option
 def gc(as_json: bool) -> None:
-    """Remove stored files that no version has, such as a killed command leaves behind. Safe while others publish."""
+    """Remove stored files that no version has, such as a killed command leaves behind. Safe while others publish.
+
+    For the embedded registry only.
+    """
     with open_session() as session:
         store = session.checkpoints
         if not isinstance(store, EmbeddedStore):
-            raise UsageError("only the embedded registry keeps files here")
+            raise UsageError(f"{store} removes by itself what no version has; `gc` is for the embedded registry")
         freed = store.collect()
     if as_json:
         emit_json({"files": freed.files, "bytes": freed.size})
     else:
         click.echo(f"removed {freed.files} files, {_size(freed.size)}")
+
+
+def _say_mirrored(item: Mirrored) -> None:
+    say(f"{item.source} {'→' if item.copied else '='} {item.target} ({item.target.digest[:12]})")
+
+
+def _taken_out(store: CheckpointStore, name: str | None, ref: str | None) -> Iterator[FileCheck]:
+    """The files of versions, by taking them out of a store, which verifies them."""
+    names = store.names() if name is None else [name]
+    versions = [store.get(name, ref)] if name and ref else [item for each in names for item in store.versions(each)]
+    for version in versions:
+        try:
+            folder = store.resolve(version.name, f"v{version.number}").checkout()
+        except IntegrityError as error:
+            yield FileCheck(str(version), "", version.size, str(error))
+            continue
+        for path, file in list_files(folder).items():
+            yield FileCheck(str(version), path, file.stat().st_size, "")
 
 
 def _watched(checks: Iterable[FileCheck]) -> Iterator[FileCheck]:

@@ -67,11 +67,18 @@ class WandbStore:
         cache: str | Path | None = None,
         timeout: float = PATIENCE,
     ) -> None:
-        self._connection = Connection(entity, project, timeout)
+        for option, text in {"entity": entity, "project": project, "registry": registry, "cache": cache}.items():
+            if text is not None and (not isinstance(text, str | Path) or not str(text)):
+                raise UsageError(f"checkpoints: {option}: {text!r} is no name; write it as text, or leave it out")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+            raise UsageError(f"checkpoints: timeout: {timeout!r} is no number of seconds above 0")
+        if isinstance(registry_aliases, str) or not all(isinstance(alias, str) for alias in registry_aliases):
+            raise UsageError(f"checkpoints: registry_aliases: {registry_aliases!r} is no list of aliases")
+        self._connection = Connection(entity, project, float(timeout))
         self._project = Project(self._connection)
         self._registry = registry
         self._registry_aliases = tuple(registry_aliases)
-        self._cache = Cache(_cache_folder() if cache is None else Path(cache).expanduser())
+        self._cache = Cache(_cache_folder() if cache is None else Path(cache).expanduser().absolute())
 
     def __str__(self) -> str:
         return str(self._connection)
