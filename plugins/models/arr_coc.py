@@ -4,12 +4,16 @@
     arr-coc:./dir                                     a folder that save_pretrained wrote
 
 Options: `token_budget`, visual tokens a picture at most (the checkpoint's own unless given); `dtype` (float32 unless
-given) and `attn`, the implementation of attention. Questions of a batch about the same picture share its encoding.
+given) and `attn`, the implementation of attention. For ablations of a trained router, `propositional`, `perspectival`
+and `participatory` are the prior weights of the ways of knowing (0 takes one out; those not given stay, and all are
+normalised), and `min_tokens_per_patch` and `max_tokens_per_patch` bound a block's tokens. Questions of a batch about
+the same picture share its encoding.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +54,8 @@ from plugins.models.sources import Place, Source, StoredSource, check_folder, fi
 NAME = "arr-coc"
 REVISION = 1
 """Changes whenever the same weights would answer differently."""
-OPTIONS = ("attn", "dtype", "token_budget")
+BOUNDS = ("min_tokens_per_patch", "max_tokens_per_patch")
+OPTIONS = ("attn", "dtype", "token_budget", *WAYS_OF_KNOWING, *BOUNDS)
 RECIPE = "training/configs/arr_coc/micro.yaml"
 ROUTED = {
     "visual_tokens": 0,
@@ -72,11 +77,13 @@ class ArrCoc:
 
         Raises:
             UnknownName: an option or its value, a version or an alias is unknown.
-            UsageError: the budget is no number.
+            UsageError: the budget, a weight or a bound is no number.
             CheckpointError: none was made yet, or the folder holds no model.
         """
         refuse_unknown(options, OPTIONS)
         settings = Settings(Weights.parse(options), _budget(options.get("token_budget")))
+        if changes := _changes(options):
+            settings = ChangedSettings(settings.weights, settings.token_budget, changes)
         if is_folder(ref):
             check_folder(ref)
         return ArrCocSpec(StoredSource(find_trained(NAME, ref, checkpoints, RECIPE)), settings)
@@ -91,6 +98,22 @@ class ArrCoc:
             raise PluginError(f"{NAME}: a {type(model).__name__} with a {type(processor).__name__} is not ARR-COC")
         budget = model.config.token_budget or model.config.full_tokens
         return LiveSpec(QuestionPreparer(processor, budget), lambda: RoutedModel(model, processor))
+
+
+def _changes(options: Mapping[str, str]) -> dict[str, float]:
+    """What is to be another than the checkpoint's configuration has it."""
+    changes: dict[str, float] = {}
+    for name in (*WAYS_OF_KNOWING, *BOUNDS):
+        if (text := options.get(name)) is None:
+            continue
+        try:
+            value = int(text) if name in BOUNDS else float(text)
+        except ValueError as error:
+            raise UsageError(f"{name}={text}: not a number; write {name}=1, for instance") from error
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{name}={text}: a finite number that is not below 0 is needed")
+        changes[name] = value
+    return changes
 
 
 def _budget(text: str | None) -> int | None:
@@ -111,6 +134,34 @@ class Settings:
 
     weights: Weights
     token_budget: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedSettings(Settings):
+    """Options that change the checkpoint's configuration, too.
+
+    Attributes:
+        changes: name of a way of knowing or of a bound -> value.
+    """
+
+    changes: Mapping[str, float]
+
+    def changed(self, config: ArrCocConfig) -> ArrCocConfig:
+        """The configuration with the changes.
+
+        Raises:
+            UsageError: it cannot be.
+        """
+        given = config.to_dict()
+        weights = dict(zip(WAYS_OF_KNOWING, config.knowing_weights, strict=True))
+        given["knowing_weights"] = {way: self.changes.get(way, weight) for way, weight in weights.items()}
+        given.update({name: self.changes[name] for name in BOUNDS if name in self.changes})
+        try:
+            return ArrCocConfig.from_dict(given)
+        except ValueError as error:
+            raise UsageError(
+                f"{', '.join(f'{name}={value:g}' for name, value in self.changes.items())}: {error}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +200,18 @@ class ArrCocSpec:
 
         Raises:
             CheckpointError: it cannot be loaded whole, or is another model.
-            UsageError: there is no such device, or the budget is none that its pictures can have.
+            UsageError: there is no such device, or the budget, a weight or a bound is none that it can have.
         """
         place = self.source.place()
-        budget = self.settings.token_budget
+        budget, config = self.settings.token_budget, _config(place)
+        if isinstance(self.settings, ChangedSettings):
+            config = self.settings.changed(config)
         if budget is not None:
             try:
-                _config(place).check_budget(budget)
+                config.check_budget(budget)
             except ValueError as error:
                 raise UsageError(str(error)) from error
-        model: Any = load_model(place, self.settings.weights, device)
+        model: Any = load_model(place, self.settings.weights, device, config)
         return RoutedModel(model, _processor(place), budget)
 
 

@@ -78,8 +78,11 @@ def load_config(place: Place) -> PreTrainedConfig:
     return config
 
 
-def load_model(place: Place, weights: Weights, device: str) -> PreTrainedModel:
+def load_model(place: Place, weights: Weights, device: str, config: PreTrainedConfig | None = None) -> PreTrainedModel:
     """The model on its device, all of its weights from the checkpoint, ready to answer.
+
+    Args:
+        config: in the place of the checkpoint's own.
 
     Raises:
         CheckpointError: it cannot be loaded whole.
@@ -87,12 +90,14 @@ def load_model(place: Place, weights: Weights, device: str) -> PreTrainedModel:
     """
     loader: Any = AutoModelForImageTextToText
     target = choose_device(device)
-    attention = {} if weights.attn is None else {"attn_implementation": weights.attn}
+    chosen: dict[str, Any] = {} if weights.attn is None else {"attn_implementation": weights.attn}
+    if config is not None:
+        chosen["config"] = config
     try:
         with _quiet():
             model, report = loader.from_pretrained(
                 **place.arguments(),
-                **attention,
+                **chosen,
                 dtype=weights.dtype,
                 use_safetensors=True,
                 output_loading_info=True,

@@ -180,6 +180,41 @@ def test_an_unreadable_picture_fails_alone(tiny_arr_coc: Path, tmp_path: Path) -
         resolve(tiny_arr_coc).preparer().prepare(ask([FileImage(tmp_path / "broken.jpg")]))
 
 
+def test_a_way_of_knowing_is_taken_out(tiny_arr_coc: Path, pictures: Sequence[FileImage]) -> None:
+    requests = [ask([image]) for image in pictures[:4]]
+    for output in answers(resolve(tiny_arr_coc, perspectival="0"), requests, 4):
+        weights = [output.trace.scalars[f"weight_{way}"] for way in ("propositional", "perspectival", "participatory")]
+        assert weights[1] == 0
+        assert sum(weights) == pytest.approx(1, abs=2e-3)
+    for output in answers(resolve(tiny_arr_coc, propositional="0", perspectival="0"), requests, 4):
+        assert output.trace.scalars["weight_participatory"] == 1
+
+
+def test_a_blocks_tokens_are_bounded(tiny_arr_coc: Path, pictures: Sequence[FileImage]) -> None:
+    """Seven of 28 tokens at least for each of four root regions: as many for each."""
+    for output in answers(resolve(tiny_arr_coc, min_tokens_per_patch="7"), [ask([image]) for image in pictures[:4]], 4):
+        spent = output.trace.maps["token_budget"]
+        blocks = [sum(sum(row[x : x + 8]) for row in spent[y : y + 8]) for y in (0, 8) for x in (0, 8)]
+        assert blocks == pytest.approx([7, 7, 7, 7])
+
+
+def test_what_an_ablation_changes_is_part_of_the_identity(tiny_arr_coc: Path) -> None:
+    variants: list[dict[str, str]] = [{}, {"perspectival": "0"}, {"propositional": "0"}, {"max_tokens_per_patch": "16"}]
+    assert len({resolve(tiny_arr_coc, **options).fingerprint for options in variants}) == 4
+
+
+def test_ablations_that_cannot_be(tiny_arr_coc: Path) -> None:
+    with pytest.raises(UsageError, match="perspectival=much: not a number"):
+        resolve(tiny_arr_coc, perspectival="much")
+    with pytest.raises(UsageError, match="perspectival=-1: a finite number that is not below 0"):
+        resolve(tiny_arr_coc, perspectival="-1")
+    nothing = {"propositional": "0", "perspectival": "0", "participatory": "0"}
+    with pytest.raises(UsageError, match="not all zero"):
+        resolve(tiny_arr_coc, **nothing).load("cpu")
+    with pytest.raises(UsageError, match=r"min_tokens_per_patch=10: token_budget=28 is outside 40\.\.256"):
+        resolve(tiny_arr_coc, min_tokens_per_patch="10").load("cpu")
+
+
 @pytest.mark.parametrize("text", ["-1", "0", "many", "2.5", "²"])
 def test_a_budget_that_is_no_number(tiny_arr_coc: Path, text: str) -> None:
     with pytest.raises(UsageError, match=f"token_budget={text}: not a number"):
