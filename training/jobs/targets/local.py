@@ -127,6 +127,11 @@ class LocalTarget:
         """Nothing is held."""
 
 
+def request(task: Task) -> dict[str, Json]:
+    """What is started: the command, what is added to this environment, and where."""
+    return {"command": list(task.command), "environment": dict(task.environment), "folder": str(task.folder)}
+
+
 def _beside(log: Path) -> Path:
     return log.with_name(f"{log.name}.process")
 

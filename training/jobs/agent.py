@@ -1,0 +1,180 @@
+"""Claims jobs of a queue and carries them out, several at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from harness import HarnessError, LostClaim, Session, Work, WorkItem
+from training.jobs.carrying import INCOMPLETE, Carrier, Order, Stopped, Stopping
+from training.jobs.settings import memory_bytes
+
+POLL_SECONDS: Final = 0.5
+OPEN: Final = ("waiting", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an agent has for its jobs; None where it does not count."""
+
+    cpus: float | None = None
+    gpus: float | None = None
+    memory: int | None = None
+
+    def without(self, orders: Collection[Order]) -> Offer:
+        """What is left beside these."""
+        needs = [_needs(order) for order in orders]
+        cpus, gpus, memory = (sum(need[place] for need in needs) for place in range(3))
+        return Offer(
+            None if self.cpus is None else self.cpus - cpus,
+            None if self.gpus is None else self.gpus - gpus,
+            None if self.memory is None else self.memory - int(memory),
+        )
+
+    def fits(self, order: Order) -> bool:
+        """Whether the job finds what it needs."""
+        has = (self.cpus, self.gpus, self.memory)
+        return all(there is None or need <= there for need, there in zip(_needs(order), has, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ended with this agent.
+
+    Attributes:
+        item: as it is kept now.
+        code: on our scale.
+        error: why it was not carried out, where it was not.
+    """
+
+    item: WorkItem
+    code: int
+    error: HarnessError | None = None
+
+
+class Agent:
+    """Carries out what waits in a queue.
+
+    Args:
+        count: so many jobs at once.
+        offer: a job is taken when it fits beside those at work.
+        names: only these items.
+        said: takes an item's name, and what its log has new.
+        tell: takes what a person should know.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        queue: Work,
+        *,
+        count: int = 1,
+        offer: Offer = Offer(),
+        names: Collection[str] | None = None,
+        said: Callable[[str, bytes], object] = lambda name, text: None,
+        tell: Callable[[str], object] = lambda text: None,
+    ) -> None:
+        self._session = session
+        self._queue = queue
+        self._count = count
+        self._offer = offer
+        self._names = names
+        self._said = said
+        self._tell = tell
+        self._stopping = Stopping()
+        self._ended: list[Ended] = []
+        self._errors: list[BaseException] = []
+        self._given_up: set[str] = set()
+        self._at_work: dict[threading.Thread, Order] = {}
+        self._free = threading.Event()
+
+    def run(self, *, watch: bool = False) -> list[Ended]:
+        """Until nothing is left that it could take; all jobs that it ended, in that order.
+
+        However it is interrupted, its jobs are asked to save and to end, and wait again; a second time they are ended
+        at once.
+
+        Args:
+            watch: wait for more.
+        """
+        try:
+            while True:
+                self._take()
+                if not self._at_work and not watch:
+                    break
+                self._free.wait(POLL_SECONDS)
+                self._free.clear()
+                self._reap()
+        except BaseException:
+            self._stop()
+            raise
+        return self._ended
+
+    def left(self) -> list[WorkItem]:
+        """What waits on, since it needs more than this agent has."""
+        return [item for item in self._items() if item.status == "waiting" and not self._offer.fits(Order.of(item))]
+
+    def _items(self) -> list[WorkItem]:
+        items = self._session.work.items(self._queue)
+        return [
+            item
+            for item in items
+            if (self._names is None or item.name in self._names) and item.name not in self._given_up
+        ]
+
+    def _take(self) -> None:
+        while len(self._at_work) < self._count:
+            left = self._offer.without(self._at_work.values())
+            fitting = {item.name for item in self._items() if item.status in OPEN and left.fits(Order.of(item))}
+            item = self._session.work.claim(self._queue, fitting) if fitting else None
+            if item is None:
+                return
+            thread = threading.Thread(target=self._carry, args=(item,), name=item.name)
+            self._at_work[thread] = Order.of(item)
+            thread.start()
+
+    def _carry(self, item: WorkItem) -> None:
+        code, problem = INCOMPLETE, None
+        try:
+            carrier = Carrier(
+                self._session, item, self._stopping, lambda text: self._said(item.name, text), self._tell
+            )  # fmt: skip
+            code = carrier.carry()
+        except Stopped:
+            return
+        except LostClaim as error:
+            self._tell(str(error))
+            return
+        except HarnessError as error:
+            code, problem = error.exit_code, error
+            self._given_up.add(item.name)
+        except BaseException as error:  # noqa: BLE001 - raised again where it can be seen
+            self._errors.append(error)
+            return
+        finally:
+            self._free.set()
+        kept = next(other for other in self._session.work.items(self._queue) if other.key == item.key)
+        self._ended.append(Ended(kept, code, problem))
+
+    def _reap(self) -> None:
+        for thread in [thread for thread in self._at_work if not thread.is_alive()]:
+            thread.join()
+            del self._at_work[thread]
+        if self._errors:
+            raise self._errors[0]
+
+    def _stop(self) -> None:
+        self._stopping.asked.set()
+        for thread in self._at_work:
+            while thread.is_alive():
+                try:
+                    thread.join(POLL_SECONDS)
+                except BaseException:  # noqa: BLE001 - asked to end while ending: at once, then
+                    self._stopping.now.set()
+
+
+def _needs(order: Order) -> tuple[float, float, float]:
+    needs = order.job.resources
+    return (needs.cpus or 1), needs.gpus, 0 if needs.memory is None else memory_bytes(needs.memory)

@@ -1,0 +1,294 @@
+"""Carries out one job: start, follow, retry after an interruption; what a killed driver had begun is gone on with."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from harness import HarnessError, Json, LostClaim, Session, UsageError, WorkItem
+from training.jobs.planning import LOCAL, losses, resume_from, task_of, words
+from training.jobs.settings import JobSettings
+from training.jobs.source import fetch, source_of
+from training.jobs.targets import Running, Target, choose_target
+from training.jobs.task import PREEMPTED, Task, result_of
+
+BEAT_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 0.2
+GRACE_SECONDS: Final = 60.0
+"""From the signal that asks a job to end until it is killed."""
+LOST: Final = 3
+"""So often it is started again after it was lost together with its driver."""
+GATE, USAGE, INCOMPLETE = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job as it was asked for, as its item keeps it.
+
+    Attributes:
+        on: the target.
+        options: the target's.
+        folder: the current folder of whoever asked.
+        id: unique to this order.
+    """
+
+    job: JobSettings
+    on: str
+    options: Mapping[str, Any]
+    folder: Path
+    id: str
+
+    @classmethod
+    def new(cls, job: JobSettings, on: str, options: Mapping[str, Any]) -> Order:
+        """An order from here and now."""
+        return cls(job, on, {key: value for key, value in options.items() if value}, Path.cwd(), uuid.uuid4().hex[:8])
+
+    @classmethod
+    def of(cls, item: WorkItem) -> Order:
+        """The order that an item keeps."""
+        kept = item.document
+        job = JobSettings.model_validate_json(kept["job"])
+        return cls(job, kept["on"], kept["options"], Path(kept["folder"]), kept["id"])
+
+    @property
+    def document(self) -> dict[str, Json]:
+        """As its item keeps it."""
+        job = self.job.model_dump_json(exclude_defaults=True)  # as text, in which parameters keep their order
+        place = {"on": self.on, "options": dict(self.options), "folder": str(self.folder)}
+        return {"job": job, **place, "id": self.id}
+
+
+class Stopped(Exception):
+    """Somebody asked for the end before the job was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """How whoever started jobs asks for their end.
+
+    Attributes:
+        asked: they are to save what they have, and end.
+        now: they have no more time for it.
+    """
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    now: threading.Event = field(default_factory=threading.Event)
+
+
+class Carrier:
+    """Carries out the job of one claimed item.
+
+    Args:
+        stopping: tells when the job is to be stopped and given back.
+        said: takes what the job's log has new.
+        tell: takes what a person should know.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        item: WorkItem,
+        stopping: Stopping,
+        said: Callable[[bytes], object],
+        tell: Callable[[str], object],
+    ) -> None:
+        self.item = item
+        self.order = Order.of(item)
+        self._session = session
+        self._work = session.work
+        self._stopping = stopping
+        self._said = said
+        self._tell = tell
+        self._note = dict(item.note)
+        self._read = 0
+
+    @property
+    def log(self) -> Path:
+        """What the job says, all attempts of it."""
+        return log_of(self._session, self.item)
+
+    @property
+    def _source(self) -> Path:
+        return self.log.parent / "source"
+
+    def carry(self) -> int:
+        """The job's exit code on our scale: 0 done, 1 a gate failed, 2 an error, 3 interrupted too often.
+
+        Raises:
+            Stopped: by `stopping`; the item waits again.
+            LostClaim: somebody cancelled it; the job was stopped.
+            HarnessError: it could not be started, and has failed; or its target does not answer any more: the job may
+                go on, and the item waits for somebody who looks again.
+        """
+        try:
+            target = self._target()
+        except HarnessError as error:
+            self._work.failed(self.item, str(error))
+            raise
+        try:
+            return self._conclude(self._attempts(target))
+        finally:
+            target.close()
+
+    def _target(self) -> Target:
+        losses(self.order.job, self.order.on)
+        return choose_target(self.order.on, **self.order.options)
+
+    def _attempts(self, target: Target) -> int:
+        running = self._find(target)
+        if running is None:
+            self._read = self.log.stat().st_size if self.log.exists() else 0
+        while True:
+            lost = running is not None and running.wait(0) is not None
+            code = self._follow(running or self._start(target))
+            if code not in PREEMPTED or not self._may_again(code, lost=lost):
+                return code
+            running = None
+
+    def _find(self, target: Target) -> Running | None:
+        """What an earlier driver began and could not see through."""
+        if "key" not in self._note or self._note.get("over"):
+            return None
+        running = target.find(self._task(self._note["key"]), self._note.get("target", {}))
+        if running is not None:
+            self._tell(f"{self.item.name}: goes on from where its driver was")
+        return running
+
+    def _start(self, target: Target) -> Running:
+        starts = self._note.get("starts", 0) + 1
+        key = f"{self.item.name}-{self.order.id}-{starts}"
+        # Before it starts, so that whoever comes after a kill right here knows what to look for.
+        self._keep(starts=starts, key=key, over=False, target={})
+        try:
+            fetch(self.order.job, self._source)
+            running = target.start(self._task(key))
+        except HarnessError as error:
+            self._keep(over=True)
+            self._work.failed(self.item, str(error))
+            raise
+        try:
+            self._keep(target=dict(running.note))
+        except LostClaim:
+            self._stop(running)
+            raise
+        return running
+
+    def _task(self, key: str) -> Task:
+        order, job = self.order, self.order.job
+        if order.on == LOCAL:
+            _check_secrets(job)
+        again = self._note.get("starts", 0) > 1
+        source = source_of(job, order.folder, self._source)
+        command = words(job, resume_from(job, self._session, again=again))
+        return task_of(
+            job, command, folder=order.folder, log=self.log, key=key, home=self._session.home, source=source
+        )  # fmt: skip
+
+    def _follow(self, running: Running) -> int:
+        """Its exit code, when it has ended."""
+        heard = time.monotonic()
+        try:
+            while (code := running.wait(LOOK_SECONDS)) is None:
+                self._pass_on()
+                if self._stopping.asked.is_set():
+                    return self._give_back(running)
+                if time.monotonic() - heard > BEAT_SECONDS:
+                    heard = time.monotonic()
+                    self._work.beat(self.item)
+        except LostClaim:
+            self._stop(running)
+            raise
+        except HarnessError as error:
+            self._work.give_back(self.item, str(error))
+            raise
+        self._pass_on()
+        return code
+
+    def _give_back(self, running: Running) -> int:
+        """0 where it was done before it could be stopped."""
+        if self._stop(running) == 0:
+            return 0
+        self._keep(over=True)
+        self._work.give_back(self.item, "stopped")
+        raise Stopped
+
+    def _stop(self, running: Running) -> int | None:
+        """Its exit code, where it is known."""
+        self._tell(f"{self.item.name}: is asked to end, and has {GRACE_SECONDS:.0f} s for it")
+        running.stop()
+        until = time.monotonic() + GRACE_SECONDS
+        while (code := running.wait(LOOK_SECONDS)) is None:
+            if self._stopping.now.is_set() or time.monotonic() > until:
+                running.kill()
+                code = running.wait(GRACE_SECONDS)
+                break
+        self._pass_on()
+        return code
+
+    def _may_again(self, code: int, *, lost: bool) -> bool:
+        """Whether it is started again after it was ended from outside; counts it.
+
+        Args:
+            lost: it ended while nobody followed it.
+        """
+        counted, limit = ("lost", LOST) if lost else ("retries", self.order.job.max_retries)
+        so_far = self._note.get(counted, 0)
+        if so_far >= limit:
+            return False
+        self._keep(**{counted: so_far + 1, "over": True})
+        self._tell(f"{self.item.name}: was ended from outside ({code}); starts again, {so_far + 1} of {limit}")
+        return True
+
+    def _conclude(self, code: int) -> int:
+        ours = _ours(code, self.order.job)
+        result = {"code": code, "exit_code": ours, "value": result_of(self.log)}
+        self._keep(over=True, retries=0, lost=0)
+        if ours == 0:
+            self._work.done(self.item, result)
+        elif code in PREEMPTED:
+            self._work.failed(self.item, f"was ended from outside ({code}) once more than max_retries says", result)
+        else:
+            self._work.failed(self.item, f"ended with exit code {code}", result)
+        return ours
+
+    def _keep(self, **values: Json) -> None:
+        self._note.update(values)
+        self._work.beat(self.item, self._note)
+
+    def _pass_on(self) -> None:
+        if not self.log.exists():
+            return
+        with self.log.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        self._read += len(new)
+        if new:
+            self._said(new)
+
+
+def log_of(session: Session, item: WorkItem) -> Path:
+    """The file with what a job says."""
+    return session.home.absolute() / "jobs" / f"{item.name}-{item.document['id']}" / "log.txt"
+
+
+def _ours(code: int, job: JobSettings) -> int:
+    """A job's exit code in the words of our own."""
+    if code in PREEMPTED or code == 130:
+        return INCOMPLETE
+    if code in (0, USAGE, INCOMPLETE) or (code == GATE and job.is_harness):
+        return code
+    return USAGE
+
+
+def _check_secrets(job: JobSettings) -> None:
+    missing = [name for name in job.secrets if not os.environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"{job.name}: the variable {missing[0]} is not set, which secrets: names; set it and try again"
+        )
