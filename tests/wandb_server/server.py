@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from .artifacts import Artifact, Collection
 from .faults import Faults
@@ -65,7 +67,7 @@ class Server:
     def environment(self, folder: Path) -> dict[str, str]:
         """The variables with which the SDK talks to this server and to no other host, and writes only below `folder`.
 
-        It asks again soon after a failure, so that tests of faults are quick.
+        It asks again a second after a failure, the least that it can, so that tests of faults are quick.
         """
         folders = {
             name: folder / name.lower() for name in ("DIR", "CACHE_DIR", "CONFIG_DIR", "DATA_DIR", "ARTIFACT_DIR")
@@ -73,8 +75,7 @@ class Server:
         for path in folders.values():
             path.mkdir(parents=True, exist_ok=True)
         clients = ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
-        waits = {f"WANDB__{client}_RETRY_WAIT_{end}_SECONDS": wait for client in clients
-                 for end, wait in (("MIN", "0.1"), ("MAX", "0.5"))}  # fmt: skip
+        waits = {f"WANDB__{client}_RETRY_WAIT_{end}_SECONDS": "1" for client in clients for end in ("MIN", "MAX")}
         return {
             **{f"WANDB_{name}": str(path) for name, path in folders.items()},
             **waits,
@@ -90,6 +91,18 @@ class Server:
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }
+
+    @contextmanager
+    def connected(self, folder: Path) -> Iterator[None]:
+        """The SDK in this process talks to this server; afterwards its service process and its settings are gone."""
+        import wandb
+
+        wandb.teardown()
+        with mock.patch.dict(os.environ, self.environment(folder)):
+            try:
+                yield
+            finally:
+                wandb.teardown()
 
     # What it holds
 
