@@ -53,6 +53,7 @@ def alike(sent: Any, found: Any) -> bool:
     if isinstance(sent, Mapping) and "_type" in sent:
         return isinstance(found, Mapping) and all(sent[key] == found.get(key) for key in _MEDIA if key in sent)
     if isinstance(sent, Mapping) and isinstance(found, Mapping):
+        sent, found = _filled(sent), _filled(found)
         return sent.keys() == found.keys() and all(alike(sent[key], found[key]) for key in sent)
     if isinstance(sent, list | tuple) and isinstance(found, list | tuple):
         return len(sent) == len(found) and all(map(alike, sent, found))
@@ -63,6 +64,11 @@ def alike(sent: Any, found: Any) -> bool:
     return bool(sent == found)
 
 
+def _filled(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Without mappings of nothing, which the SDK leaves out."""
+    return {key: item for key, item in value.items() if item != {}}
+
+
 def _plain(value: Any) -> Any:
     """A summary without the SDK's own kinds of mappings."""
     return {key: _plain(item) for key, item in value.items()} if hasattr(value, "items") else value
@@ -70,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 def _unlike(what: str, sent: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
     for key, value in sent.items():
-        if not key.startswith("_") and not (key in found and alike(value, found[key])):
+        if not key.startswith("_") and value != {} and not (key in found and alike(value, found[key])):
             yield f"{what} {key}"
 
 

@@ -24,7 +24,7 @@ from plugins.trackers.arrival import missing
 from plugins.trackers.children import SDK
 from plugins.trackers.content import Content
 from plugins.trackers.login import server
-from plugins.trackers.transcript import Transcript
+from plugins.trackers.transcript import Transcript, make_relative
 
 KNOCK: Final = 5.0
 """Seconds that a server may take to answer at all before anything is sent to it."""
@@ -70,7 +70,22 @@ def stage(folder: Path) -> dict[str, Any]:
     run.summary.update(content.whole_summary())
     run.finish()
     wandb.teardown()
-    return {"run": str(Path(run.dir).parent)}
+    source = Path(run.dir).parent
+    make_relative(source, folder / SDK)
+    _refuse_leaks(source, [str(folder), os.environ.get("WANDB_API_KEY", "")])
+    return {"run": str(source)}
+
+
+def _refuse_leaks(source: Path, private: list[str]) -> None:
+    """See that the SDK has written nothing down that must not leave this machine: a later one may write more.
+
+    Raises:
+        RuntimeError: it has.
+    """
+    (log,) = source.glob("*.wandb")
+    content = log.read_bytes()
+    if any(word.encode() in content for word in private if word):
+        raise RuntimeError("the SDK would send a local path or a key; nothing is sent: use another version of wandb")
 
 
 def send(folder: Path, source: Path, used: str) -> dict[str, Any]:
@@ -91,7 +106,7 @@ def send(folder: Path, source: Path, used: str) -> dict[str, Any]:
     scratch = folder / SDK / "arrived"
     synced = [*source.glob("*.wandb.synced")]
     faults = missing(api, path, transcript, source, used, scratch) if synced else ["everything"]
-    if faults and not (lost := transcript.lost(source)):
+    if faults and not (lost := transcript.lost(source, folder / SDK)):
         for mark in (*synced, *source.glob("*.wandb.syncstate")):
             mark.unlink()
         _sync(source)
@@ -126,6 +141,7 @@ def main(arguments: list[str]) -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     action, folder, *rest = arguments
+    os.chdir(Path(folder) / SDK)  # for the SDK's service, which finds there what the run's log names
     try:
         if action == "stage":
             done = stage(Path(folder))

@@ -7,7 +7,9 @@ buffers. See https://github.com/google/leveldb/blob/main/doc/log_format.md.
 from __future__ import annotations
 
 import importlib
+import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +20,7 @@ import msgspec
 _MARK: Final = 7
 _HEADER: Final = 7
 _BLOCK: Final = 32 * 1024
-_ENDS: Final = (1, 4)
-"""A record that is whole, or its last part."""
+_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +65,24 @@ class Transcript:
         Raises:
             OSError, ValueError: it cannot be read.
         """
-        protocol: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
         (path,) = folder.glob("*.wandb")
         found = cls()
         for content in _records(path.read_bytes()):
-            found._hear(protocol.Record.FromString(content))
+            found._hear(_protocol().Record.FromString(content))
         return found
 
-    def lost(self, folder: Path) -> list[str]:
-        """What was to be sent and is not on this machine any more."""
+    def lost(self, folder: Path, base: Path) -> list[str]:
+        """What was to be sent and is not on this machine any more.
+
+        Args:
+            base: what the places of artifacts' files are relative to.
+        """
         files = [name for name in self.files if not (folder / "files" / name).is_file()]
         staged = [
             f"{artifact.name}/{name}"
             for artifact in self.artifacts
             for name, (_, place) in artifact.files.items()
-            if place and not Path(place).is_file()
+            if place and not (base / place).is_file()
         ]
         return [*files, *staged]
 
@@ -105,6 +109,26 @@ class Transcript:
             self.artifacts.append(LoggedArtifact(item.name, item.type, item.digest, files))
         elif kind == "exit":
             self.ended = True
+
+
+def make_relative(folder: Path, base: Path) -> None:
+    """Name the places of artifacts' files relative to `base`: the SDK uploads these names within the manifests."""
+    (path,) = folder.glob("*.wandb")
+    log = path.read_bytes()
+    records = []
+    for content in _records(log):
+        record = _protocol().Record.FromString(content)
+        if record.WhichOneof("record_type") == "artifact":
+            for entry in record.artifact.manifest.contents:
+                if entry.local_path:
+                    entry.local_path = os.path.relpath(entry.local_path, base)
+            content = record.SerializeToString()
+        records.append(content)
+    path.write_bytes(log[:_MARK] + _as_log(records))
+
+
+def _protocol() -> Any:
+    return importlib.import_module("wandb.proto.wandb_internal_pb2")
 
 
 def _change(target: dict[str, Any], update: Iterable[Any], remove: Iterable[Any]) -> None:
@@ -150,6 +174,23 @@ def _records(content: bytes) -> Iterator[bytes]:
             return
         parts += content[place : place + length]
         place += length
-        if kind in _ENDS:
+        if kind in (_WHOLE, _LAST):
             yield parts
             parts = b""
+
+
+def _as_log(records: Iterable[bytes]) -> bytes:
+    """The records as the log holds them, after its mark."""
+    log = bytearray()
+    for record in records:
+        rest, begun = record, False
+        while rest or not begun:
+            left = _BLOCK - (_MARK + len(log)) % _BLOCK
+            if left < _HEADER:
+                log += bytes(left)
+                continue
+            part, rest = rest[: left - _HEADER], rest[left - _HEADER :]
+            kind = (_MIDDLE if rest else _LAST) if begun else (_FIRST if rest else _WHOLE)
+            log += struct.pack("<IHB", zlib.crc32(part, zlib.crc32(bytes([kind]))), len(part), kind) + part
+            begun = True
+    return bytes(log)
