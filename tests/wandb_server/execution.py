@@ -19,7 +19,7 @@ from graphql import (
     validate,
 )
 
-from . import artifacts, launch, runs, sweeps  # noqa: F401  (each brings its mutations)
+from . import launch, publishing, runs, sweeps  # noqa: F401  (each brings its mutations)
 from .nodes import MUTATIONS, Input, Refused, snake
 from .state import State
 
@@ -47,6 +47,9 @@ def checked(query: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
 
 def answer(state: State, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """The HTTP status and the body for one request: `query`, `variables`, `operationName`."""
+    if not isinstance(request.get("query"), str):
+        state.note_unknown("POST /graphql", f"no query in {sorted(request)}")
+        return 400, {"errors": [{"message": "a request needs a query"}]}
     document, errors = checked(request["query"])
     if document is None or errors:
         state.note_unknown(operation(request["query"]), *(error.message for error in errors))

@@ -48,8 +48,9 @@ class Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         self.mock.connections.add(self.connection)
         try:
-            super().handle()
-        except (ConnectionError, Cut, ValueError):  # a client that left, a cut, or `down` in the middle of a request
+            if not self.mock.is_down:
+                super().handle()
+        except (ConnectionError, Cut):  # a client that left, a cut, or `down` in the middle of a request
             self.close_connection = True
         finally:
             self.mock.connections.discard(self.connection)
@@ -68,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             self.mock.requests.append(Request(label, body, 0))
             raise Cut
         if path == "/graphql":
-            label += f" {operation(json.loads(body)['query'])}"
+            label += f" {operation(str(parsed(body).get('query')))}"
         if slow := self.mock.faults.take("slow", label):
             time.sleep(slow.value)
         if failure := self.mock.faults.take("status", label):
@@ -82,12 +83,18 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding") == "chunked":
             body = b"".join(self._chunks())
         else:
-            body = self.rfile.read(int(int(self.headers.get("Content-Length") or 0) * part))
+            body = self._exactly(int(int(self.headers.get("Content-Length") or 0) * part))
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" and part == 1 else body
 
+    def _exactly(self, size: int) -> bytes:
+        body = self.rfile.read(size) if size > 0 else b""
+        if len(body) != size:
+            raise ConnectionAbortedError("the client left in the middle of its body")
+        return body
+
     def _chunks(self) -> Any:
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            yield self.rfile.read(size)
+        while size := int(self.rfile.readline().split(b";")[0] or b"-1", 16):
+            yield self._exactly(size)
             self.rfile.readline()
         self.rfile.readline()
 
@@ -116,11 +123,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != AUTHORIZATION:
             return 401, b'{"error": "invalid API key"}', {}
         if path == "/graphql":
-            status, answered = answer(self.mock.state, json.loads(body))
+            status, answered = answer(self.mock.state, parsed(body))
             return status, json.dumps(answered).encode(), {"Content-Type": "application/json"}
         if found := re.fullmatch(r"/files/([^/]+)/([^/]+)/([^/]+)/file_stream", path):
             with self.mock.state.lock:
-                answered = receive_stream(self.mock.state.run(*found.groups()), json.loads(body))
+                answered = receive_stream(self.mock.state.run(*found.groups()), parsed(body))
             return 200, json.dumps(answered).encode(), {"Content-Type": "application/json"}
         if found := re.match(r"/artifacts(?:V2)?/.*?([0-9a-f]{32})(?:/|$)", path):
             return self._storage(f"content/{found[1]}", body)
@@ -134,7 +141,8 @@ class Handler(BaseHTTPRequestHandler):
             sent = self.headers.get("Content-MD5", base64.b64encode(digest).decode())
             if base64.b64decode(sent) != digest or (key.startswith("content/") and key[8:] != digest.hex()):
                 return 400, b"BadDigest", {}
-            blobs[key] = body
+            with self.mock.state.lock:
+                blobs[key] = body
             return 200, b"", {"ETag": f'"{digest.hex()}"'}
         if key not in blobs:
             return 404, b"NoSuchKey", {}
@@ -144,6 +152,15 @@ class Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{stop}/{len(data)}"
             return 206, data[start : stop + 1], headers
         return 200, data, headers
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """The JSON object; one without keys where there is none, which is refused for what it lacks."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def close_abruptly(connection: socket.socket) -> None:

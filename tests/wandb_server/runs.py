@@ -134,7 +134,9 @@ class Run(Node):
     def stored_files(self) -> dict[str, bytes]:
         """The run's files that have arrived, by name."""
         prefix = self.file_prefix
-        return {key.removeprefix(prefix): blob for key, blob in self.server.blobs.items() if key.startswith(prefix)}
+        return {
+            key.removeprefix(prefix): blob for key, blob in list(self.server.blobs.items()) if key.startswith(prefix)
+        }
 
     def file_count(self) -> int:
         return len(self.stored_files())
@@ -281,10 +283,11 @@ def receive_stream(run: Run, message: dict[str, Any]) -> dict[str, Any]:
             run.server.note_unknown("file_stream", f"file {name}")
     for key in set(message) - {"files", "complete", "exitcode", "preempting", "uploaded", "dropped"}:
         run.server.note_unknown("file_stream", f"key {key}")
-    if message.get("complete"):
-        run.exitcode = message.get("exitcode", 0)
-        run.state = "finished" if run.exitcode == 0 else "failed"
     if message.get("preempting"):
         run.state = "preempting"
+    if message.get("complete"):
+        run.exitcode = message.get("exitcode", 0)
+        failed = "preempted" if run.state == "preempting" else "failed"
+        run.state = "finished" if run.exitcode == 0 else failed
     run.heartbeat_at = now()
     return {"limits": {}, **({"stopped": True} if run.should_stop else {})}

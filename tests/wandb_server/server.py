@@ -23,6 +23,11 @@ from .state import ENTITY, ORGANIZATION_ENTITY, State
 REGISTRY = f"{ORGANIZATION_ENTITY}/wandb-registry-model"
 
 
+class Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # clients come with many connections at once
+
+
 @dataclass
 class Server:
     """A running server. Names of runs, collections and queues are looked up in `entity` and `project`."""
@@ -34,7 +39,7 @@ class Server:
     entity: str = ENTITY
     project: str = "project"
     port: int = 0
-    _http: ThreadingHTTPServer | None = None
+    _http: Listener | None = None
 
     @property
     def url(self) -> str:
@@ -45,11 +50,14 @@ class Server:
         """Each operation, field, argument or path that a client asked for and the server does not model."""
         return self.state.unknown
 
+    @property
+    def is_down(self) -> bool:
+        return self._http is None
+
     def up(self) -> None:
         """Listen, on the port of the first time."""
         handler = type("BoundHandler", (Handler,), {"mock": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
-        self._http.daemon_threads = True
+        self._http = Listener(("127.0.0.1", self.port), handler)
         self.port = self._http.server_port
         self.state.base_url = self.url
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
@@ -58,9 +66,9 @@ class Server:
         """Refuse connections from now on, and end those that there are."""
         if self._http is None:
             return
-        self._http.shutdown()
-        self._http.server_close()
-        self._http = None
+        http, self._http = self._http, None
+        http.shutdown()
+        http.server_close()
         for connection in list(self.connections):
             close_abruptly(connection)
 
@@ -149,7 +157,7 @@ class Server:
         return next(list(found.items) for found in self.state.queues.values() if found.name == queue)
 
     def received(self) -> bytes:
-        """All that clients ever sent, to look for what must never leave a machine."""
+        """Every path and body that clients ever sent, to look for what must never leave a machine."""
         return b"\n".join(part for request in list(self.requests) for part in (request.label.encode(), request.body))
 
     def corrupt(self, name: str, path: str, project: str | None = None) -> None:
