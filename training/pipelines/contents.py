@@ -1,0 +1,160 @@
+"""What stands behind the words of a stage: files, benchmarks and versions of the registry, each by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from harness import ConfigError, HarnessError, Json, Session, UnknownName, file_sha256, read_yaml
+
+ABSENT: Final = "absent"
+YAML: Final = (".yaml", ".yml")
+LONGEST: Final = 400
+"""Characters of a text that may be a path or a name."""
+
+_VERSION: Final = re.compile(r"(?:[\w-]+:registry/)?([A-Za-z0-9][\w.-]*):([\w.-]+)")
+"""`NAME:REF`, also as the model plugins that load any version of the registry write it."""
+
+
+class Anything(BaseModel):
+    """Any YAML file."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Contents:
+    """Digests, each taken once: the same command sees one state of the world."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._folders: dict[Path, str] = {}
+
+    def file(self, path: Path) -> str:
+        """Of a file's content; of a folder by the names, sizes and times of its files."""
+        if path.is_dir():
+            return self._folder(path.resolve())
+        return file_sha256(path) if path.is_file() else ABSENT
+
+    def version(self, name: str, ref: str) -> str:
+        """The digest of a version of the registry."""
+        try:
+            return self._session.checkpoints.get(name, ref).digest
+        except UnknownName:
+            return ABSENT
+
+    def benchmark(self, name: str) -> str:
+        """Of its settings, and of the state of its data."""
+        settings = self._session.settings
+        if name not in settings.benchmarks:
+            return ABSENT
+        rules = settings.benchmarks[name].model_dump(mode="json")
+        source = settings.source(name)
+        data = None if source is None or source.path is None else self.file(source.path)
+        return _hash([rules, data])
+
+    def suite(self, name: str) -> tuple[str, ...]:
+        """The benchmarks of a suite; none where there is no such suite."""
+        return self._session.settings.suites.get(name, ())
+
+    def policy(self, name: str) -> str:
+        """Of what it asks, and of the benchmarks that it names."""
+        settings = self._session.settings
+        if name not in settings.gates:
+            return ABSENT
+        policy = settings.gates[name].model_dump(mode="json")
+        named = sorted({item["score"].partition(".")[0] for item in policy["require"]} - {"*"})
+        return _hash([policy, [self.benchmark(benchmark) for benchmark in named]])
+
+    def named(self, value: Any, base: Path) -> dict[str, str]:
+        """What the texts within a value name -> its digest; YAML files with what is named in them.
+
+        Too much rather than too little: what turns out to be the same is found out by whoever is asked.
+
+        Args:
+            base: the folder of the file that the value is from.
+        """
+        found: dict[str, str] = {}
+        seen: set[Path] = set()
+        waiting = [(value, base)]
+        while waiting:
+            value, base = waiting.pop()
+            for text in _texts(value):
+                if text in self._session.settings.benchmarks:
+                    found[f"benchmark {text}"] = self.benchmark(text)
+                elif (match := _VERSION.fullmatch(text.partition(",")[0])) and match[1] in self._names:
+                    found[f"registry {match[1]}:{match[2]}"] = self.version(match[1], match[2])
+                elif (path := _existing(text, base)) is not None and path not in seen:
+                    seen.add(path)
+                    found[f"file {text}"] = self.file(path)
+                    if path.suffix in YAML:
+                        waiting.append((_read(path), path.parent))
+        return found
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self._session.checkpoints.names())
+
+    def _folder(self, folder: Path) -> str:
+        if folder not in self._folders:
+            self._folders[folder] = _hash([list(line) for line in sorted(_walk(folder))])
+        return self._folders[folder]
+
+
+def _walk(top: Path) -> Iterator[tuple[str, int, int]]:
+    """A folder's files, links followed: name, size, time of change."""
+    waiting, seen = [str(top)], {os.path.realpath(top)}
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if (real := os.path.realpath(entry.path)) not in seen:
+                        seen.add(real)
+                        waiting.append(entry.path)
+                elif entry.is_file():
+                    stat = entry.stat()
+                    yield os.path.relpath(entry.path, top), stat.st_size, stat.st_mtime_ns
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield str(key)
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str | Path) and len(str(value)) <= LONGEST:
+        yield str(value)
+
+
+def _existing(text: str, base: Path) -> Path | None:
+    """The file or folder that a text names, from the current folder or the one of its file; not what holds those."""
+    if "/" not in text and "." not in text:
+        return None
+    here = (Path.cwd(), *Path.cwd().parents, base.resolve(), *base.resolve().parents)
+    for path in (Path(text).expanduser(), base / text):
+        try:
+            if path.exists() and path.resolve() not in here:
+                return path
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_yaml(path, Anything).model_dump(mode="json")
+    except (ConfigError, HarnessError):
+        return None
+
+
+def _hash(value: Json) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()

@@ -1,0 +1,151 @@
+"""What a stage's result depends on. Two stages with the same recipe give the same, so one is carried out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from harness import HarnessError, Json, read_yaml
+from training.pipelines.commands import changes
+from training.pipelines.contents import Anything, Contents
+from training.pipelines.reading import Kept, Pipeline
+from training.pipelines.settings import Deploy, Evaluate, Gate, Job, Promote, Sweep, Train
+
+SHOWN: Final = 60
+"""Characters of a value that changed."""
+NEAR: Final = 12
+"""Characters that are shown before the first that changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A version of the registry.
+
+    Attributes:
+        reference: `NAME:vN`.
+        type: model, dataset or evaluation.
+    """
+
+    reference: str
+    digest: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a stage's result depends on, by what it is.
+
+    Attributes:
+        parts: `settings`, `input model`, `file x.yaml`, `benchmark gqa` … -> settings, or a digest.
+    """
+
+    parts: Mapping[str, Json]
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self.parts, order="sorted")).hexdigest()
+
+    def changes(self, before: Mapping[str, Json]) -> list[str]:
+        """What is another than in an earlier recipe, in words."""
+        said: list[str] = []
+        for key in dict.fromkeys((*before, *self.parts)):
+            old, new = before.get(key), self.parts.get(key)
+            if old == new:
+                continue
+            if isinstance(old, Mapping) and isinstance(new, Mapping):
+                said += _differences(old, new)
+            else:
+                said.append(
+                    f"{key} {'is new' if old is None else 'is not named any more' if new is None else 'changed'}"
+                )
+        return said
+
+
+def recipe(
+    pipeline: Pipeline, name: str, inputs: Mapping[str, Artifact], after: Mapping[str, str], contents: Contents
+) -> Recipe:
+    """The recipe of a stage whose dependencies are done.
+
+    Args:
+        inputs: what it takes, by name.
+        after: stages that must come before and publish nothing -> their recipe's id.
+    """
+    stage = pipeline.stages[name]
+    parts: dict[str, Json] = {
+        "settings": {stage.kind: stage.action.model_dump(mode="json", exclude_defaults=True)},
+        **{f"input {key}": artifact.digest for key, artifact in inputs.items()},
+        **{f"stage {other}": known for other, known in after.items()},
+    }
+    if stage.outputs:
+        parts["outputs"] = {key: output.model_dump(mode="json") for key, output in stage.outputs.items()}
+    return Recipe(parts | dict(_read(pipeline, stage.action, contents)))
+
+
+def _read(pipeline: Pipeline, action: Any, contents: Contents) -> Iterator[tuple[str, str]]:
+    """What is read beside the inputs."""
+    match action:
+        case Train():
+            path = pipeline.path(action.config)
+            yield f"file {action.config}", contents.file(path)
+            yield from contents.named(_merged(path, action), path.parent).items()
+        case Sweep():
+            path = pipeline.path(action.file)
+            yield f"file {action.file}", contents.file(path)
+            yield from contents.named(_merged(path, action), path.parent).items()
+        case Job():
+            if action.file is not None:
+                yield f"file {action.file}", contents.file(pipeline.path(action.file))
+            for read in action.reads:
+                yield f"file {read}", contents.file(read)
+        case Evaluate():
+            suite = () if action.suite is None else contents.suite(action.suite)
+            for benchmark in dict.fromkeys((*action.benchmarks, *suite)):
+                yield f"benchmark {benchmark}", contents.benchmark(benchmark)
+            yield from contents.named(list(action.model), pipeline.file.parent).items()
+        case Gate() | Promote() | Deploy():
+            if action.policy is not None:
+                yield f"policy {action.policy}", contents.policy(action.policy)
+            yield from contents.named([action.model], pipeline.file.parent).items()
+
+
+def _merged(path: Path, action: Train | Sweep) -> Any:
+    """A config with the settings that take the place of its own; what inputs stand for is known by their digests."""
+    try:
+        return read_yaml(path, Anything, changes(action.set)).model_dump(mode="json")
+    except HarnessError:
+        return None
+
+
+def _differences(old: Json, new: Json, at: str = "") -> Iterator[str]:
+    if old == new:
+        return
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = ({str(index): item for index, item in enumerate(items)} for items in (old, new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys((*old, *new)):
+            yield from _differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
+        return
+    before, now = (("–" if value is None else msgspec.json.encode(value).decode()) for value in (old, new))
+    differ = next((place for place, (one, other) in enumerate(zip(before, now, strict=False)) if one != other), 0)
+    start = max(0, differ - NEAR)
+    yield f"{at}: {_short(before, start)} → {_short(now, start)}"
+
+
+def _short(text: str, start: int) -> str:
+    text = f"…{text[start:]}" if start else text
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def kept_input(source: Kept, store: Any) -> Artifact:
+    """A version of the registry as it is now.
+
+    Raises:
+        UnknownName: it is not there.
+    """
+    version = store.get(source.name, source.ref)
+    return Artifact(str(version), version.digest, version.type)

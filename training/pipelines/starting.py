@@ -1,0 +1,112 @@
+"""Giving a stage to where it is carried out, or finding it there where an earlier process had done so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import HarnessError, Session, UnknownName, WorkItem
+from training.jobs.targets import Running, Target, choose_target
+from training.jobs.task import Resources, Task
+from training.pipelines.commands import command
+from training.pipelines.deciding import Decision
+from training.pipelines.placeholders import DEPENDENCY
+from training.pipelines.reading import Pipeline
+from training.pipelines.settings import Job, Stage
+from training.pipelines.state import State
+
+
+class Starter:
+    """Starts stages at one place.
+
+    Args:
+        engine: the name of the place.
+    """
+
+    def __init__(self, session: Session, engine: str) -> None:
+        self.engine = engine
+        self._home = session.home.absolute()
+        self._targets: dict[str, Target] = {engine: choose_target(engine)}
+
+    def start(
+        self, pipeline: Pipeline, name: str, decision: Decision, item: WorkItem, state: State
+    ) -> tuple[Running, dict[str, Any]]:
+        """The stage's process, and the note that finds it again, which is kept before it is started.
+
+        Raises:
+            HarnessError: it cannot be started.
+        """
+        stage, note = pipeline.stages[name], dict(item.note)
+        words = command(pipeline, stage, self._known(pipeline, name, decision, item))
+        if "log" in note:
+            found = self._find(self._task(name, words, stage, note), note)
+            if found is not None:
+                return found, note
+        note = {
+            "preempted": note.get("preempted", 0),
+            "began": time.time(),
+            "engine": self.engine,
+            "log": str(self.folder(pipeline, name, item) / f"{item.attempt}.log"),
+            "key": f"{pipeline.name}-{name}-{uuid.uuid4().hex[:12]}",
+        }
+        state.beat(item, note)
+        for output in stage.outputs if isinstance(stage.action, Job) else ():
+            made = self.folder(pipeline, name, item) / "outputs" / output
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(parents=True)
+        running = self._targets[self.engine].start(self._task(name, words, stage, note))
+        note["target"] = dict(running.note)
+        state.beat(item, note)
+        return running, note
+
+    def folder(self, pipeline: Pipeline, name: str, item: WorkItem) -> Path:
+        """Where a stage's logs and what it makes lie."""
+        _, recipe, number = item.name.split("/")
+        return self._home / "pipelines" / pipeline.name / f"{name}-{recipe[:8]}-{number}"
+
+    def resources(self, stage: Stage) -> Resources:
+        """What a stage needs of a machine."""
+        needs = stage.resources
+        if needs is None:
+            return Resources()
+        return Resources(needs.cpus, needs.gpus, None if needs.memory is None else int(needs.memory), needs.custom)
+
+    def close(self) -> None:
+        """Gives back what the places hold."""
+        for target in self._targets.values():
+            target.close()
+
+    def _known(self, pipeline: Pipeline, name: str, decision: Decision, item: WorkItem) -> Mapping[str, str]:
+        """What the placeholders of a stage stand for."""
+        known = {f"inputs.{key}": artifact.reference for key, artifact in decision.inputs.items()}
+        if f"inputs.{DEPENDENCY}" in known:
+            known[DEPENDENCY] = known.pop(f"inputs.{DEPENDENCY}")
+        made = self.folder(pipeline, name, item) / "outputs"
+        return known | {f"outputs.{key}": str(made / key) for key in pipeline.stages[name].outputs}
+
+    def _task(self, name: str, words: list[str], stage: Stage, note: Mapping[str, Any]) -> Task:
+        resources = self.resources(stage)
+        environment = {"HARNESS_HOME": str(self._home)}
+        if "OMP_NUM_THREADS" not in os.environ:  # stages at once would else compute on all cores, each of them
+            environment["OMP_NUM_THREADS"] = str(max(1, int(resources.cpus / (stage.parallel or 1))))
+        return Task(
+            name=name, command=words, folder=Path.cwd(), environment=environment, log=Path(note["log"]),
+            resources=resources, key=note["key"],
+        )  # fmt: skip
+
+    def _find(self, task: Task, note: Mapping[str, Any]) -> Running | None:
+        """The process that an earlier command started, at whatever place that was."""
+        engine = note["engine"]
+        if engine not in self._targets:
+            try:
+                self._targets[engine] = choose_target(engine)
+            except UnknownName:
+                return None
+            except HarnessError:  # nothing that was started there is left where nobody answers
+                return None
+        return self._targets[engine].find(task, note.get("target", {}))

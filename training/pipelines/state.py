@@ -1,0 +1,82 @@
+"""What the workspace remembers of a pipeline: stages by what they depend on, and each time that it was carried out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from harness import Json, Session, UsageError, Work, WorkItem
+from training.pipelines.identity import Recipe
+
+KIND: Final = "pipeline"
+RUN: Final = "@run"
+"""Items whose names begin so are times that the pipeline was carried out; a stage's item begins with its name."""
+
+
+class State:
+    """The items of one pipeline."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._store = session.work
+        self.work: Work = session.work.open(KIND, name)
+        self._items: Sequence[WorkItem] = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what other processes wrote meanwhile."""
+        self._items = self._store.items(self.work)
+
+    def of(self, stage: str) -> list[WorkItem]:
+        """All that is known of a stage, oldest first."""
+        return [item for item in self._items if item.name.partition("/")[0] == stage]
+
+    def was_done(self, stage: str) -> bool:
+        """Whether a stage was ever done, with whatever settings."""
+        return any(item.status == "done" for item in self.of(stage))
+
+    def same(self, stage: str, recipe: Recipe) -> WorkItem | None:
+        """The newest item of a stage with this very recipe."""
+        return next((item for item in reversed(self.of(stage)) if item.name.split("/")[1] == recipe.id[:16]), None)
+
+    def add(self, stage: str, recipe: Recipe) -> WorkItem:
+        """A new item for a stage; where another process adds it at the same time, it is the same one."""
+        before = sum(item.name.split("/")[1] == recipe.id[:16] for item in self.of(stage))
+        name = f"{stage}/{recipe.id[:16]}/{before + 1}"
+        self._store.add(self.work, {name: {"recipe": dict(recipe.parts)}})
+        self.refresh()
+        return self.named(name)
+
+    def named(self, name: str) -> WorkItem:
+        """An item as it was at the last refresh."""
+        return next(item for item in self._items if item.name == name)
+
+    def claim(self, name: str) -> WorkItem | None:
+        """The item, this process's from now on; None where it is another's, which is alive."""
+        return self._store.claim(self.work, [name])
+
+    def begin_run(self, document: Mapping[str, Json]) -> WorkItem:
+        """Note that the pipeline is carried out now, by this process."""
+        name = f"{RUN}/{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
+        self._store.add(self.work, {name: document})
+        item = self._store.claim(self.work, [name])
+        if item is None:  # nobody else knows the name
+            raise UsageError(f"{self.work.name}: {name} was taken by another process; run the same command again")
+        return item
+
+    def beat(self, item: WorkItem, note: Mapping[str, Any] | None = None) -> None:
+        """Say that this process still has the item."""
+        self._store.beat(item, note)
+
+    def done(self, item: WorkItem, result: Mapping[str, Any]) -> None:
+        """It is done."""
+        self._store.done(item, result)
+
+    def failed(self, item: WorkItem, reason: str, result: Mapping[str, Any] | None = None) -> None:
+        """It failed."""
+        self._store.failed(item, reason, result)
+
+    def give_back(self, item: WorkItem, reason: str) -> None:
+        """It waits for who goes on."""
+        self._store.give_back(item, reason)
