@@ -57,7 +57,7 @@ class Promoter:
         if force is not None:
             reason = f"forced: {force}"
         else:
-            verdict = self._evidence(version, self._policy(policy, alias))
+            verdict = self.evidence(version, policy, alias)
             reason = f"verdict {verdict.id} of policy {verdict.policy} ({verdict.policy_digest[:12]})"
         return self._move(name, alias, version, holder, reason)
 
@@ -103,8 +103,18 @@ class Promoter:
             "or give --force with a --reason"
         )
 
-    def _evidence(self, version: Version, policy: str) -> Verdict:
-        """The newest verdict on the version by the policy, if it allows the move."""
+    def evidence(self, version: Version, policy: str | None, alias: str) -> Verdict:
+        """The newest verdict on a version by a policy, if it is a pass that still holds.
+
+        Args:
+            policy: its name; that of the alias where there is such a policy, or the only one, where None.
+
+        Raises:
+            GateFailed: the newest verdict on this version is that it fails.
+            Incomplete: the newest verdict is that it cannot be told.
+            UsageError: there is no verdict, or it is of another version of the policy or against another baseline.
+        """
+        policy = self._policy(policy, alias)
         again = f"gate it again: harness gate {version} --policy {policy}"
         kept = [item.verdict for item in self._verdicts.of(version.digest, policy)]
         found = next((verdict for verdict in kept if _as_it_is(verdict)), None)
@@ -114,7 +124,7 @@ class Promoter:
             raise UsageError(f"policy {policy!r} has changed since verdict {found.id} on {version}; {again}")
         if found.verdict == FAIL:
             failed = ", ".join(item.score for item in found.findings if item.status == FAIL)
-            raise GateFailed(f"{version} fails policy {policy!r} ({failed}; verdict {found.id}); it is not promoted")
+            raise GateFailed(f"{version} fails policy {policy!r} ({failed}; verdict {found.id}); it may not ship")
         if found.verdict != PASS:
             raise Incomplete(
                 f"verdict {found.id} of policy {policy!r} on {version} is {found.verdict}, which is no pass"
@@ -126,7 +136,9 @@ class Promoter:
                 f"verdict {found.id} compares with {found.asked_baseline}, policy {policy!r} with {baseline}; {again}"
             )
         judged_against = found.baseline["digest"] if found.baseline else None
-        if compares and judged_against != (now := self._gate.baseline_digest(policy)):
+        now = self._gate.baseline_digest(policy) if compares else None
+        # What was promoted on a verdict is the baseline itself from then on, and the verdict holds.
+        if compares and now not in (judged_against, version.digest):
             raise UsageError(
                 f"verdict {found.id} compares with {judged_against or 'nothing'}, and {baseline} is "
                 f"{now or 'not used'} now; {again}"
