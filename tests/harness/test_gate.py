@@ -344,7 +344,7 @@ def test_of_two_promotions_at_once_one_wins(
         evaluate(cli, ref)
         gate(cli, f"acme-book:{ref}")
     slow, quick = Session(workspace / "home"), Session(workspace / "home")
-    evidence = Promoter._evidence
+    evidence = Promoter.evidence
 
     def meanwhile(self: Promoter, *arguments: Any) -> Any:
         found = evidence(self, *arguments)
@@ -352,7 +352,7 @@ def test_of_two_promotions_at_once_one_wins(
             quick.promoter.promote("acme-book", "v1", "production", None)
         return found
 
-    monkeypatch.setattr(Promoter, "_evidence", meanwhile)
+    monkeypatch.setattr(Promoter, "evidence", meanwhile)
     with pytest.raises(CheckpointError, match=r"acme-book:production is at v1, not at no version as expected"):
         slow.promoter.promote("acme-book", "v0", "production", None)
     assert slow.checkpoints.get("acme-book", "production").number == 1
