@@ -13,7 +13,9 @@ from harness.types import Json
 HIDDEN = "…"
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 # An absolute place: it begins a word, which neither a URL's path nor a fraction does, and has a folder in it.
-_ABSOLUTE = re.compile(r"(?<![\w.:/\\~…-])(?:~?/|~|[A-Za-z]:[/\\])[^\s:,;'\"()<>\[\]]*[/\\]([^\s:,;'\"()<>\[\]/\\]*)")
+_ABSOLUTE = re.compile(
+    r"(?<![\w./\\~…-])(?!//)(?:~?/|~|[A-Za-z]:[/\\])[^\s:,;'\"()<>\[\]]*[/\\]([^\s:,;'\"()<>\[\]/\\]*)"
+)
 
 
 class Privacy:

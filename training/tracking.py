@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -171,7 +170,7 @@ class WandbRun(TrainerCallback):
         if run.settings.mode == "offline":
             for entry in state.log_history:  # what a killed process had logged may not have reached the disk
                 self._log(int(entry["step"]), entry)
-            self._say(f"offline; `wandb sync {Path(run.dir).parent}` sends it")
+            self._say("offline; `harness track sync` sends it")
         elif run.url:
             self._say(run.url)
 

@@ -25,8 +25,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+from wandb_server import Server, serve
 
 from harness import MissingExtra, Session, StoreError
+from harness import cli as command_line
 from training import tracking
 from training.callbacks import telemetry
 from training.callbacks.progress import Progress
@@ -369,7 +371,7 @@ def test_weights_and_biases_is_told_and_a_run_goes_on(
     kept.unlink()  # as on another machine, which has the checkpoint alone
     carry_out(settings(track=TRACKED), run_on(Numbers()), session)
     assert children() == []
-    assert f"`wandb sync {first}` sends it" in capfd.readouterr().err
+    assert "offline; `harness track sync` sends it" in capfd.readouterr().err
 
     second = offline_runs(session)[1]
     begun, again = said(first, "run"), said(second, "run")
@@ -444,3 +446,82 @@ def test_a_workspace_that_cannot_be_written_hides_no_error(session: Session, mon
     monkeypatch.setattr("harness.trainings.TrainingStore.stop", full)
     with pytest.raises(OSError, match="the disk has gone"):
         carry_out(settings(), run_on(Numbers(breaks=30)), session)
+
+
+@pytest.fixture
+def server(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    pytest.importorskip("wandb", reason="the SDK is not installed: pip install 'vlm-harness[wandb]'")
+    with serve() as server:
+        for name, value in server.environment(tmp_path / "wandb").items():
+            monkeypatch.setenv(name, value)
+        for name in ("WANDB_MODE", "WANDB_DIR"):
+            monkeypatch.delenv(name)
+        yield server
+        assert not server.unknown
+
+
+def sent_rows(server: Server, run: str) -> list[dict[str, float]]:
+    """What a run's history has at the server, by the training's own step."""
+    return [
+        {name: value for name, value in row.items() if name.startswith("train/")}
+        for row in server.run(run, "tries").history_rows()
+        if "train/loss" in row
+    ]
+
+
+@pytest.mark.slow
+def test_a_server_is_told_and_a_run_goes_on_there(
+    session: Session, server: Server, unbroken: Mapping[str, list[tuple[int, float]]]
+) -> None:
+    with pytest.raises(OSError, match="the disk has gone"):
+        carry_out(settings(track=TRACKED), run_on(Numbers(breaks=30)), session)
+    assert children() == []
+    (broken,) = server.runs("tries")
+    assert broken.state == "failed"
+    carry_out(settings(track=TRACKED), run_on(Numbers()), session)
+    assert children() == []
+    (run,) = server.runs("tries")
+    assert (run.name, run.state, run.job_type, run.group) == (broken.name, "finished", "toy", "toy")
+    assert [(int(row["train/global_step"]), row["train/loss"]) for row in sent_rows(server, run.name)] == [
+        (step, pytest.approx(value)) for step, value in unbroken["loss"]
+    ]
+    for private in (str(session.home), "/somebody/s/folder", sys.executable, os.environ["WANDB_API_KEY"]):
+        assert private.encode() not in server.received(), private
+
+
+@pytest.mark.slow
+def test_offline_trainings_are_sent_with_what_else_is_left(
+    session: Session,
+    server: Server,
+    unbroken: Mapping[str, list[tuple[int, float]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HARNESS_HOME", str(session.home))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(OSError, match="the disk has gone"):
+        carry_out(settings(track=TRACKED), run_on(Numbers(breaks=30)), session)
+    time.sleep(1.1)  # the names of its folders are seconds
+    carry_out(settings(track=TRACKED), run_on(Numbers()), session)
+    assert server.requests == []
+    monkeypatch.delenv("WANDB_MODE")
+
+    server.faults.status(500, "file_stream")
+    monkeypatch.setenv("WANDB__FILE_STREAM_RETRY_MAX", "2")
+    capsys.readouterr()
+    assert command_line.run(["track", "sync", "--json"]) == 3
+    (left,) = json.loads(capsys.readouterr().out)["left"]
+    assert (left["kind"], left["sent"]) == ("training", False)
+    server.faults.clear()
+    assert command_line.run(["track", "sync", "--json"]) == 0
+    (sent,) = json.loads(capsys.readouterr().out)["sent"]
+    assert (sent["kind"], sent["detail"]) == ("training", f"{server.url}/team/tries/runs/{sent['id']}")
+    (run,) = server.runs("tries")
+    assert run.name == sent["id"]
+    assert [row["train/loss"] for row in sent_rows(server, run.name)] == [
+        pytest.approx(value) for _, value in unbroken["loss"]
+    ]
+    seen = len(server.requests)
+    assert command_line.run(["track", "sync"]) == 0
+    assert len(server.requests) == seen
+    assert children() == []

@@ -16,6 +16,8 @@ from PIL import Image
 from tests_support import Command
 from wandb_server import Server
 
+from harness import open_session
+
 PROJECT = "tries"
 GATES = """
 gates:
@@ -158,7 +160,7 @@ def test_offline_runs_wait_until_they_are_sent(
     assert document_of(cli, "track", "sync") == {"sent": [], "left": []}
     assert len(tracked.requests) == seen
     assert len(tracked.runs(PROJECT)) == 1
-    assert str(workspace).encode() not in tracked.received()
+    assert [request.label for request in tracked.requests if str(workspace).encode() in request.body] == []
 
 
 @pytest.mark.slow
@@ -221,3 +223,24 @@ def test_what_is_lost_on_the_way_is_noticed(
     assert "FileNotFoundError" in json.loads(left.stdout)["left"][0]["detail"]
     document_of(cli, "eval", "--model", "acme-parrot:first", "--bench", "acme-trivia")  # has the pictures still
     assert document_of(cli, "track", "sync")["left"] == []
+
+
+@pytest.mark.slow
+def test_the_checkpoint_that_was_evaluated_is_the_runs_input(tracked: Server, cli: Command, workspace: Path) -> None:
+    (workspace / "harness.toml").write_text(
+        f'[trackers.wandb]\nproject = "{PROJECT}"\nsamples = 0\n'
+        f'[checkpoints]\nstore = "wandb"\nentity = "{tracked.entity}"\nproject = "models"\n'
+    )
+    (workspace / "book").mkdir()
+    (workspace / "book" / "answers.json").write_text(
+        json.dumps({f"What{n} is word{n % 7}": "other" for n in range(40)})
+    )
+    with open_session() as session:
+        version = session.checkpoints.publish(workspace / "book", "acme-book")
+    tracked.requests.clear()
+    (run,) = document_of(cli, "eval", "--model", "acme-book:latest", "--bench", "acme-trivia")["runs"]
+    assert told(cli)["sent"], told(cli)
+    told_of = config(tracked, run["run"])["checkpoint"]
+    assert (told_of["name"], told_of["version"], told_of["digest"]) == ("acme-book", "v0", version.digest)
+    assert tracked.used(run["run"], PROJECT) == ["acme-book:v0"]
+    assert [request.label for request in tracked.requests if str(workspace).encode() in request.body] == []

@@ -1,0 +1,67 @@
+"""When what is found is what was sent; and the log that the SDK writes."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.trackers import login
+from plugins.trackers.arrival import alike
+from plugins.trackers.transcript import _as_log, _records
+
+
+@pytest.mark.parametrize(
+    ("sent", "found", "same"),
+    [
+        (1, 1.0, True),
+        (0.1, 0.1 + 1e-15, True),
+        (0.1, 0.1001, False),
+        (True, True, True),
+        (True, False, False),
+        (math.nan, "NaN", True),
+        (math.inf, "Infinity", True),
+        (-math.inf, "-Infinity", True),
+        (math.nan, None, False),
+        ([1, {"a": ()}], [1, {"a": []}], True),
+        ([1], [1, 2], False),
+        ({"a": {}, "b": 1}, {"b": 1}, True),
+        ({"a": 1}, {"b": 1}, False),
+        (
+            {"_type": "table-file", "sha256": "x", "artifact_path": "here"},
+            {"sha256": "x", "artifact_path": "there"},
+            True,
+        ),
+        ({"_type": "table-file", "sha256": "x"}, {"sha256": "y"}, False),
+        (None, None, True),
+    ],
+)
+def test_values_survive_json_and_the_servers_ways(sent: Any, found: Any, same: bool) -> None:
+    assert alike(sent, found) is same
+
+
+@pytest.mark.parametrize("sizes", [[0, 1, 5], [32_747], [32_740, 3, 9], [32_746, 1], [100_000, 7, 200_000]])
+def test_records_of_all_sizes_are_read_as_they_were_written(sizes: list[int]) -> None:
+    records = [os.urandom(size) for size in sizes]
+    log = b":W&B" + bytes(3) + _as_log(records)
+    assert list(_records(log)) == records
+    assert list(_records(log[:-1])) == records[:-1]  # its process was killed while it wrote
+
+
+def test_the_server_is_the_environments_else_the_settings_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert login.server() == login.PUBLIC
+    (tmp_path / "settings").write_text("[default]\nbase_url = https://team.example/\n")
+    assert (login.server(), login.logged_in()) == ("https://team.example", False)
+    (tmp_path / "netrc").write_text(f"machine team.example login user password {'a' * 40}\n")
+    assert login.logged_in()
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    assert (login.server(), login.logged_in()) == ("http://127.0.0.1:1", False)
