@@ -91,6 +91,7 @@ BELOW: dict[str, set[str]] = {
         "types",
         "verdict",
         "verdicts",
+        "work",
     },
     "scorer": {"config", "errors", "host", "metrics", "plan", "report", "scoring", "store", "types"},
     "paired": {"stats"},

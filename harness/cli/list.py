@@ -1,10 +1,11 @@
-"""List what there is: models, benchmarks, metrics, plugins, runs, trainings, checkpoints."""
+"""List what there is: models, benchmarks, metrics, plugins, runs, trainings, sweeps, checkpoints."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,12 @@ from harness.cli.output import config_option, emit_json, json_option, number, sa
 from harness.host import Catalog, build_catalog
 from harness.types import Json
 
+if TYPE_CHECKING:  # what opens a workspace is imported when one is opened
+    from harness.session import Session
+    from harness.work import Work
+
 CATALOG = {"models": "model", "benchmarks": "benchmark", "metrics": "metric"}
-STORED = ("runs", "trainings", "checkpoints")
+STORED = ("runs", "trainings", "sweeps", "checkpoints")
 KINDS = (*CATALOG, "plugins", *STORED)
 
 
@@ -77,12 +82,25 @@ def _stored(kind: str, config: Path | None) -> list[dict[str, Json]]:
                  "version": item.version, "created": item.created, "heard": item.heard, "finished": item.finished}
                 for item in session.trainings.all()
             ]  # fmt: skip
+        if kind == "sweeps":
+            return [_sweep(session, work) for work in session.work.all("sweep")]
         return [
             {"name": name, "version": f"v{version.number}", "type": version.type, "aliases": list(version.aliases),
              "created": version.created, "size": version.size, "digest": version.digest}
             for name in session.checkpoints.names()
             for version in session.checkpoints.versions(name)
         ]  # fmt: skip
+
+
+def _sweep(session: Session, work: Work) -> dict[str, Json]:
+    metric, counts = work.document["metric"], session.work.counts(work)
+    values = [
+        item.result["value"] for item in session.work.items(work)
+        if metric is not None and item.status == "done" and item.result and item.result.get("value") is not None
+    ]  # fmt: skip
+    best = None if not values else max(values) if metric["goal"] == "maximize" else min(values)
+    return {"sweep": work.name, "method": work.document["method"], "metric": metric, "best": best,
+            "trials": sum(counts.values()), "counts": counts, "created": work.created}  # fmt: skip
 
 
 def _finite(value: float | None) -> float | None:
@@ -106,6 +124,15 @@ def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
             for row in rows
         ]
         table(("run", "model", "benchmark", "answered", "begun (UTC)"), cells, numbers=("answered",))
+    elif kind == "sweeps":
+        cells = [
+            (row["sweep"], row["method"], f"{row['counts'].get('done', 0)} of {row['trials']}",
+             str(row["counts"].get("failed", 0)), number(row["best"]),
+             row["metric"]["name"] if row["metric"] else "–", row["created"][:16])
+            for row in rows
+        ]  # fmt: skip
+        columns = ("sweep", "method", "done", "failed", "best", "metric", "begun (UTC)")
+        table(columns, cells, numbers=("done", "failed", "best"), whole=("sweep",))
     elif kind == "trainings":
         cells = [
             (row["training"][:8], row["name"], row["stage"], f"{row['step']} of {row['steps']}", number(row["loss"]),

@@ -20,6 +20,7 @@ from harness.report.comment import render_markdown
 from harness.report.content import Board, Report, report_document
 from harness.report.gather import Reporter
 from harness.report.page import render_page
+from harness.report.sweep import SweepReport, render_sweep
 from harness.report.text import count, plural
 from harness.session import Session, open_session
 from harness.store import COMPLETE, Run
@@ -37,6 +38,8 @@ OWN = 150_000
 @click.argument("names", nargs=-1, metavar="RUN…")
 @click.option("--training", "trained", multiple=True, metavar="ID",
               help="A training, by its id or the id's beginning; several are laid over each other.")  # fmt: skip
+@click.option("--sweep", "sweeps", multiple=True, metavar="NAME",
+              help="A sweep instead, by its name: `harness list sweeps` shows them.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="The file to write; `-` is stdout.  [default: report.html, and stdout for md and json]")  # fmt: skip
 @click.option(
@@ -49,8 +52,8 @@ OWN = 150_000
               help="The page's size, about; thumbnails and traces are made smaller and fewer to fit.")  # fmt: skip
 @config_option
 def command(
-    names: tuple[str, ...], trained: tuple[str, ...], out: Path | None, kind: str | None, protocol: str | None,
-    data: Path | None, pictures: bool, megabytes: float, config: Path | None,
+    names: tuple[str, ...], trained: tuple[str, ...], sweeps: tuple[str, ...], out: Path | None, kind: str | None,
+    protocol: str | None, data: Path | None, pictures: bool, megabytes: float, config: Path | None,
 ) -> None:  # fmt: skip
     """Write a report of one or more stored runs: one HTML page that needs no network, Markdown, or JSON.
 
@@ -58,11 +61,18 @@ def command(
     benchmark is meant. Runs on the same data are put side by side. Where a training of this workspace made a run's
     checkpoint, its curves are shown; a training's id in the place of a run shows that training alone.
     """
+    kind = kind or _kind(out)
+    if sweeps:
+        if names or trained or len(sweeps) > 1 or kind != "html":
+            raise click.UsageError(
+                "--sweep NAME is one HTML page about that sweep alone; `harness sweep --json` has JSON"
+            )
+        _report_sweep(sweeps[0], out or DEFAULT, config)
+        return
     if not names and not trained:
         raise click.UsageError(
             "name a run, a model or a training; `harness list runs` and `harness list trainings` show them"
         )
-    kind = kind or _kind(out)
     with open_session(config=config) as session:
         trainings: list[Training] = []
         runs: list[Run] = []
@@ -92,6 +102,19 @@ def command(
     what = [plural(len(report.runs), "run")] if report.runs else []
     what += [plural(len(report.courses), "training")] if report.courses else []
     say(f"{target}: {', '.join(what)}, {len(content.encode()) / 1e6:.1f} MB")
+
+
+def _report_sweep(name: str, target: Path, config: Path | None) -> None:
+    with open_session(config=config) as session:
+        called = [work for work in session.work.all("sweep") if name in (work.name, work.document["name"])]
+        work = called[0] if called else session.work.get("sweep", name)  # which says what there is
+        items = session.work.items(work)
+        content = render_sweep(SweepReport(work, items))
+    if str(target) == "-":
+        sys.stdout.write(content)
+        return
+    _write(target, content)
+    say(f"{target}: {plural(len(items), 'trial')}, {len(content.encode()) / 1e6:.1f} MB")
 
 
 def _kind(out: Path | None) -> str:

@@ -36,7 +36,7 @@ def render_page(report: Report, browsers: Sequence[Browser]) -> str:
     Args:
         browsers: one a board, in their order; none leaves the samples out.
     """
-    style, scripts = _static(STYLE), [_static(name) for name in SCRIPTS if browsers or name == "theme.js"]
+    style, scripts = static(STYLE), [static(name) for name in SCRIPTS if browsers or name == "theme.js"]
     return environment().get_template("page.html.j2").render(
         report=report,
         browsers=browsers,
@@ -138,7 +138,7 @@ def _finalize(value: Any) -> Any:
 
 
 @cache
-def _static(name: str) -> Markup:
+def static(name: str) -> Markup:
     """A style sheet or script of ours."""
     return Markup(resources.files("harness.report").joinpath("static", name).read_text("utf-8"))
 
