@@ -157,7 +157,7 @@ def _print(told: Mapping[str, Any]) -> None:
         table.add_column(metric["name"], justify="right", no_wrap=True)
         table.add_column("95% interval", justify="right", no_wrap=True)
     for name in varied:
-        table.add_column(name.rpartition(".")[2], justify="right", overflow="fold")
+        table.add_column(_heading(name), justify="right", overflow="fold")
     table.add_column("")
     for trial in trials[:SHOWN]:
         row = [trial["trial"], *(_figures(trial) if metric is not None else ())]
@@ -168,6 +168,12 @@ def _print(told: Mapping[str, Any]) -> None:
     console.print(table)
     if len(trials) > SHOWN:
         console.print(f"… and {len(trials) - SHOWN} more: `harness report --sweep {told['sweep']}` shows all")
+
+
+def _heading(name: str) -> str:
+    """The last part of a parameter's name, broken where it is long."""
+    last = name.rpartition(".")[2]
+    return last if len(last) <= 12 else last.replace("_", "_\n")
 
 
 def _figures(trial: Mapping[str, Any]) -> tuple[str, str]:

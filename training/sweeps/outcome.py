@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from harness import Json, Session, Work, WorkItem
@@ -17,7 +17,7 @@ def document(work: Work, session: Session) -> dict[str, Json]:
     """
     metric = work.document["metric"]
     items = session.work.items(work)
-    trials = [_trial(item) for item in _ranked(items, metric)]
+    trials = [_trial(item, work.document["parameters"]) for item in _ranked(items, metric)]
     best = next((trial for trial in trials if trial["value"] is not None), None)
     counts = session.work.counts(work)
     return {
@@ -49,14 +49,14 @@ def _value(item: WorkItem) -> float | None:
     return value
 
 
-def _trial(item: WorkItem) -> dict[str, Json]:
+def _trial(item: WorkItem, names: Sequence[str]) -> dict[str, Json]:
     result = item.result or {}
     kept = {part: result[part] for part in KEPT if part in result and part != "value"}
     return {
         "trial": item.name,
         "status": item.status,
         "value": _value(item),
-        "parameters": item.document["parameters"],
+        "parameters": {name: item.document["parameters"][name] for name in names},
         "attempts": item.attempt,
         "reason": item.reason if item.status != "done" else None,
         **kept,

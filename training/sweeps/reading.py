@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +114,7 @@ def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
     settings = read_yaml(path, SweepSettings, changes, keep=MACROS)
     space = Space(settings.parameters, _constraints(path, settings))
     _check_space(path, settings, space)
-    _check_included(path, settings, space)
-    settings = _with_paths(path, settings)
+    settings = _with_paths(path, _included(path, settings, space))
     sweep = Sweep(settings.name or path.stem, settings, space, {})
     return sweep if settings.train is None else _with_training(path, sweep)
 
@@ -168,18 +168,26 @@ def _check_space(path: Path, settings: SweepSettings, space: Space) -> None:
             raise ConfigError(f"constraints: {error}", path, _line(path, "constraints", number)) from error
 
 
-def _check_included(path: Path, settings: SweepSettings, space: Space) -> None:
-    for number, point in enumerate(settings.include):
+def _included(path: Path, settings: SweepSettings, space: Space) -> SweepSettings:
+    """The settings with whole points: what has only one value need not be written."""
+    points = []
+    only = {
+        item.name: item.choices[0] for item in space.dimensions if item.choices is not None and len(item.choices) == 1
+    }
+    for number, given in enumerate(settings.include):
         line = _line(path, "include", number)
-        for name in point.keys() - set(space.names):
+        for name in given.keys() - set(space.names):
             nearest = near(name, space.names)
             tail = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(space.names)}"
             raise ConfigError(f"include: unknown parameter {name!r} ({tail})", path, line)
-        if missing := [name for name in space.names if name not in point]:
-            raise ConfigError(f"include: a point has all parameters; {', '.join(missing)} is missing", path, line)
+        if missing := [name for name in space.names if name not in {**only, **given}]:
+            raise ConfigError(f"include: {', '.join(missing)} is missing; a point has all parameters", path, line)
+        point = {name: {**only, **given}[name] for name in space.names}
         for constraint in space.constraints:
             if not constraint.holds(point):
                 raise ConfigError(f"include: this point does not meet {constraint.text!r}", path, line)
+        points.append(point)
+    return settings.model_copy(update={"include": tuple(points)})
 
 
 def _with_paths(path: Path, settings: SweepSettings) -> SweepSettings:
@@ -189,7 +197,7 @@ def _with_paths(path: Path, settings: SweepSettings) -> SweepSettings:
         if not found.is_file():
             message = f"train: there is no {settings.train}, neither beside this file nor in the current folder"
             raise ConfigError(message, path, _line(path, "train"))
-        return settings.model_copy(update={"train": found})
+        return settings.model_copy(update={"train": Path(os.path.normpath(found))})
     if settings.program is not None:
         beside = path.parent / settings.program
         if not Path(settings.program).is_file() and beside.is_file():
@@ -205,7 +213,8 @@ def _with_training(path: Path, sweep: Sweep) -> Sweep:
     assert config is not None
     stage, _ = read_stage(config, sweep.changes(sweep.example()))
     if "name" not in sweep.space.names:
-        sweep = Sweep(sweep.name, sweep.settings, sweep.space, {"name": f"{stage.name}-{sweep.name}"})
+        name = f"{sweep.name}-sweep" if sweep.name == stage.name else sweep.name
+        sweep = Sweep(sweep.name, sweep.settings, sweep.space, {"name": name})
     for point in (sweep.space.allowed or ())[:CHECKED]:
         read_stage(config, sweep.changes(point))
     return sweep
