@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import HarnessError, Json, LostClaim, Session, UsageError, WorkItem
-from training.jobs.planning import LOCAL, losses, resume_from, task_of, words
+from training.jobs.planning import LOCAL, WANDB, losses, resume_from, task_of, words
 from training.jobs.settings import JobSettings
 from training.jobs.source import fetch, source_of
 from training.jobs.targets import Running, Target, choose_target
@@ -55,6 +55,34 @@ class Order:
         kept = item.document
         job = JobSettings.model_validate_json(kept["job"])
         return cls(job, kept["on"], kept["options"], Path(kept["folder"]), kept["id"])
+
+    @property
+    def target_options(self) -> dict[str, Any]:
+        """What the target is made with."""
+        if self.on != WANDB:
+            return dict(self.options)
+        told = {"resource", "resource_args", "job_type", "uri", "runtime", "build"}
+        return {**self.options, **self.job.model_dump(mode="json", include=told, exclude_none=True)}
+
+    @property
+    def copies(self) -> bool:
+        """Whether a repository is copied here; W&B's agents do that themselves."""
+        return self.job.job_type == "git" and self.on != WANDB
+
+    def task(self, session: Session, key: str, log: Path, *, again: bool) -> Task:
+        """What the target is to start.
+
+        Args:
+            key: the attempt's.
+            again: it was started before.
+
+        Raises:
+            HarnessError: what it starts from or works in is not there.
+        """
+        job = self.job
+        source = None if job.job_type == "git" and not self.copies else source_of(job, self.folder, source_place(log))
+        command = words(job, resume_from(job, session, again=again))
+        return task_of(job, command, folder=self.folder, log=log, key=key, home=session.home, source=source)
 
     @property
     def document(self) -> dict[str, Json]:
@@ -113,10 +141,6 @@ class Carrier:
         """What the job says, all attempts of it."""
         return log_of(self._session, self.item)
 
-    @property
-    def _source(self) -> Path:
-        return self.log.parent / "source"
-
     def carry(self) -> int:
         """The job's exit code on our scale: 0 done, 1 a gate failed, 2 an error, 3 interrupted too often.
 
@@ -138,7 +162,7 @@ class Carrier:
 
     def _target(self) -> Target:
         losses(self.order.job, self.order.on)
-        return choose_target(self.order.on, **self.order.options)
+        return choose_target(self.order.on, **self.order.target_options)
 
     def _attempts(self, target: Target) -> int:
         running = self._find(target)
@@ -166,7 +190,10 @@ class Carrier:
         # Before it starts, so that whoever comes after a kill right here knows what to look for.
         self._keep(starts=starts, key=key, over=False, target={})
         try:
-            fetch(self.order.job, self._source)
+            if self.order.on == LOCAL:
+                _check_secrets(self.order.job)
+            if self.order.copies:
+                fetch(self.order.job, source_place(self.log))
             running = target.start(self._task(key))
         except HarnessError as error:
             self._keep(over=True)
@@ -180,15 +207,7 @@ class Carrier:
         return running
 
     def _task(self, key: str) -> Task:
-        order, job = self.order, self.order.job
-        if order.on == LOCAL:
-            _check_secrets(job)
-        again = self._note.get("starts", 0) > 1
-        source = source_of(job, order.folder, self._source)
-        command = words(job, resume_from(job, self._session, again=again))
-        return task_of(
-            job, command, folder=order.folder, log=self.log, key=key, home=self._session.home, source=source
-        )  # fmt: skip
+        return self.order.task(self._session, key, self.log, again=self._note.get("starts", 0) > 1)
 
     def _follow(self, running: Running) -> int:
         """Its exit code, when it has ended."""
@@ -275,6 +294,11 @@ class Carrier:
 def log_of(session: Session, item: WorkItem) -> Path:
     """The file with what a job says."""
     return session.home.absolute() / "jobs" / f"{item.name}-{item.document['id']}" / "log.txt"
+
+
+def source_place(log: Path) -> Path:
+    """Where a copy of a job's repository lies."""
+    return log.parent / "source"
 
 
 def _ours(code: int, job: JobSettings) -> int:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from harness import Json, Session, UsageError
+from training.jobs import launching
 from training.jobs.carrying import Order
-from training.jobs.planning import LOCAL, RAY, Loss, resume_from, task_of, words
-from training.jobs.source import source_of
+from training.jobs.planning import LOCAL, RAY, WANDB, Loss
 from training.jobs.targets import local, ray
 
 
 def plan(session: Session, order: Order, found: Sequence[Loss]) -> dict[str, Json]:
     """All that the target would be given; nothing is started, sent or copied."""
-    job, folder = order.job, session.home.absolute() / "jobs" / f"{order.job.name}-{order.id}"
-    task = task_of(
-        job, words(job, resume_from(job, session, again=False)), folder=order.folder, log=folder / "log.txt",
-        key=f"{job.name}-{order.id}-1", home=session.home, source=source_of(job, order.folder, folder / "source"),
-    )  # fmt: skip
-    sent = {LOCAL: local.request, RAY: ray.request}[order.on](task)
+    place = session.home.absolute() / "jobs" / f"{order.job.name}-{order.id}"
+    task = order.task(session, f"{order.job.name}-{order.id}-1", place / "log.txt", again=False)
+    if order.on == WANDB:
+        sent = launching.request(task, **order.target_options)
+    else:
+        sent = {LOCAL: local.request, RAY: ray.request}[order.on](task)
     lost = [{"key": loss.key, "instead": loss.instead, "matters": loss.matters} for loss in found]
     return {"on": order.on, "sent": sent, "lost": lost}
 

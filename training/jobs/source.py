@@ -5,9 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Final
 
 from harness import HarnessError, UsageError
 from training.jobs.settings import JobSettings
+
+LEFT_BEHIND: Final = (".git", ".harness", ".venv", "__pycache__", "wandb")
+"""Of a folder that is sent along, what nobody needs elsewhere."""
 
 
 def source_of(job: JobSettings, folder: Path, place: Path) -> Path | None:

@@ -12,6 +12,7 @@ from training.jobs.task import Task
 TARGETS: Final = {
     "local": "training.jobs.targets.local:LocalTarget",
     "ray": "training.jobs.targets.ray:RayTarget",
+    "wandb": "training.jobs.targets.wandb:WandbTarget",
 }
 """Name -> its class, which is imported when it is used."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from harness import HarnessError, Incomplete, Json, MissingExtra
+from training.jobs.source import LEFT_BEHIND
 from training.jobs.task import Task
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def request(task: Task) -> dict[str, Any]:
         "entrypoint_resources": dict(needs.custom),
     }
     if task.ship is not None:
-        wanted["runtime_env"]["working_dir"] = str(task.ship)
+        wanted["runtime_env"] |= {"working_dir": str(task.ship), "excludes": list(LEFT_BEHIND)}
     return {name: value for name, value in wanted.items() if value}
 
 

@@ -1,0 +1,105 @@
+"""Run a command as the run of W&B Launch that its agent was told of: `inside [--sent] [--held] -- COMMAND...`.
+
+W&B takes a job for failed whose process makes no run, and keeps no exit code. So this makes the run, and writes into
+its summary, as `harness`, how the command ended and the last line of its output that is a JSON object.
+
+--sent: code came along, and the command works in it. Without, it works in the folder that the agent's variable
+HARNESS_FOLDER names, which holds the configs.
+--held: the command makes no run of that name itself. The run is there while it works, and can be stopped at W&B.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Final
+
+from harness import Privacy
+from training.jobs.targets.wandb import QUIET
+from training.jobs.task import PREEMPTED, result_of
+
+LAUNCHED: Final = ("WANDB_ARTIFACTS", "WANDB_CONFIG", "WANDB_LAUNCH", "WANDB_NAME", "WANDB_RESUME", "WANDB_RUN_ID")
+"""Variables with which the agent names the run to its process."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command's exit code."""
+    place = arguments.index("--")
+    options, command = arguments[:place], arguments[place + 1 :]
+    folder = None if "--sent" in options else os.environ.get("HARNESS_FOLDER")
+    if folder is None and "--sent" not in options:
+        print("error: no code came along; start the agent with HARNESS_FOLDER=FOLDER, which holds it", file=sys.stderr)
+        return 2
+    held = "--held" in options
+    os.environ.update(QUIET)
+    run = _begun() if held else None
+    left_out = LAUNCHED if held else ()
+    with tempfile.TemporaryDirectory() as kept:
+        said = Path(kept) / "said"
+        code = _run(command, folder, said, {name: v for name, v in os.environ.items() if name not in left_out})
+        _end(run or _begun(), code, result_of(said))
+    return code
+
+
+def _run(command: Sequence[str], folder: str | None, said: Path, environment: Mapping[str, str]) -> int:
+    try:
+        child = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    except OSError as error:
+        print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
+        return 2
+
+    def end(number: int, frame: FrameType | None) -> None:
+        child.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # an agent's, and that of W&B's SDK when the run is to stop
+        signal.signal(number, end)
+    assert child.stdout is not None
+    passing = threading.Thread(target=_pass_on, args=(child.stdout, said))
+    passing.start()
+    code = child.wait()
+    passing.join()
+    return code if code >= 0 else 128 - code
+
+
+def _pass_on(output: IO[bytes], said: Path) -> None:
+    with said.open("wb") as file:
+        while chunk := output.read1(65536):  # type: ignore[attr-defined]
+            file.write(chunk)
+            file.flush()
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+
+
+def _begun() -> Any:
+    """The run; None where W&B cannot be told, which costs no result."""
+    import wandb
+
+    try:
+        return wandb.init(resume="allow")
+    except Exception as error:  # noqa: BLE001 - the command is what matters
+        print(f"wandb: {error}", file=sys.stderr)
+        return None
+
+
+def _end(run: Any, code: int, result: Mapping[str, Any] | None) -> None:
+    if run is None:
+        return
+    run.summary["harness"] = {"exit_code": code, "result": json.dumps(Privacy().said(result))}
+    if code in PREEMPTED:
+        run.mark_preempting()
+    run.finish(exit_code=code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
