@@ -10,7 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -46,10 +47,31 @@ def call(action: str, folder: Path, seconds: float, *arguments: str) -> Any:
         Incomplete: it failed; the message is the last line that it said.
     """
     command = [sys.executable, "-P", "-m", "plugins.trackers.courier", action, str(folder), *arguments]
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(folder),
-        start_new_session=True,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as scratch:
+        code, answer, said = _run(command, {**_environment(folder), "TMPDIR": scratch}, seconds)
+    if code:
+        lines = said.decode(errors="replace").strip().splitlines()
+        raise Incomplete(lines[-1] if lines else f"the SDK's process ended with {code}")
+    return msgspec.json.decode(answer)
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], seconds: float) -> tuple[int, bytes, bytes]:
+    """The exit code, stdout and stderr of a command; nothing that it has started outlives it, or this process.
+
+    Raises:
+        TooSlow: it had to be killed.
+    """
+    life, end = os.pipe()  # closed by the system if this process is killed, which ends the child
+    try:
+        child = subprocess.Popen(
+            command, stdin=life, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+    except BaseException:
+        os.close(end)
+        raise
+    finally:
+        os.close(life)
     try:
         answer, said = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
@@ -58,10 +80,8 @@ def call(action: str, folder: Path, seconds: float, *arguments: str) -> Any:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
-    if child.returncode:
-        lines = said.decode(errors="replace").strip().splitlines()
-        raise Incomplete(lines[-1] if lines else f"the SDK's process ended with {child.returncode}")
-    return msgspec.json.decode(answer)
+        os.close(end)
+    return child.returncode, answer, said
 
 
 def _environment(folder: Path) -> Mapping[str, str]:

@@ -9,8 +9,10 @@ The answer is one JSON document on stdout.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -136,10 +138,23 @@ def _knock(url: str) -> None:
         error.close()  # an answer
 
 
+def _end_with(life: int) -> None:
+    """Wait for the end of whoever has called, and end this process then, with all that it has started."""
+    while os.read(life, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
 def main(arguments: list[str]) -> None:
-    """Carry out an action and answer on what is stdout now; what the SDK prints goes to stderr."""
-    answer = os.dup(1)
+    """Carry out an action and answer on what is stdout now; what the SDK prints goes to stderr.
+
+    What is stdin now ends with whoever has called.
+    """
+    answer, life = os.dup(1), os.dup(0)
     os.dup2(2, 1)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     action, folder, *rest = arguments
     os.chdir(Path(folder) / SDK)  # for the SDK's service, which finds there what the run's log names
     try:

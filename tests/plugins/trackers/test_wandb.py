@@ -78,7 +78,12 @@ def processes(workspace: Path) -> list[str]:
     return found
 
 
-def test_a_run_is_told_with_its_verdict_and_is_one_run(tracked: Server, cli: Command, workspace: Path) -> None:
+def test_a_run_is_told_with_its_verdict_and_is_one_run(
+    tracked: Server, cli: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = workspace / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     result = cli(*EVALUATE, "--json")
     assert result.returncode == 0
     assert "tracker" not in result.stderr, result.stderr
@@ -127,6 +132,7 @@ def test_a_run_is_told_with_its_verdict_and_is_one_run(tracked: Server, cli: Com
     for word in private:
         assert word.encode() not in tracked.received(), word
     assert processes(workspace) == []
+    assert [*temporary.iterdir()] == []
     assert told(cli)["sent"]
     left = {path.name for path in (workspace / "home" / "trackers" / "wandb" / "runs" / run["run"]).iterdir()}
     assert left == {"content.json", "pictures", "state.json", "lock"}
