@@ -87,7 +87,9 @@ class Agent:
         self._ended: list[Ended] = []
         self._errors: list[BaseException] = []
         self._given_up: set[str] = set()
-        self._at_work: dict[threading.Thread, Order] = {}
+        self._at_work: dict[str, Order] = {}
+        # Not by the threads themselves: one that is joined when a signal comes counts as ended, and is not.
+        self._over: set[str] = set()
         self._free = threading.Event()
 
     def run(self, *, watch: bool = False) -> list[Ended]:
@@ -104,9 +106,9 @@ class Agent:
                 self._take()
                 if not self._at_work and not watch:
                     break
-                self._free.wait(POLL_SECONDS)
-                self._free.clear()
                 self._reap()
+                if self._errors:
+                    raise self._errors[0]
         except BaseException:
             self._stop()
             raise
@@ -131,9 +133,15 @@ class Agent:
             item = self._session.work.claim(self._queue, fitting) if fitting else None
             if item is None:
                 return
-            thread = threading.Thread(target=self._carry, args=(item,), name=item.name)
-            self._at_work[thread] = Order.of(item)
-            thread.start()
+            self._at_work[item.name] = Order.of(item)
+            threading.Thread(target=self._work_at, args=(item,), name=item.name).start()
+
+    def _work_at(self, item: WorkItem) -> None:
+        try:
+            self._carry(item)
+        finally:
+            self._over.add(item.name)
+            self._free.set()
 
     def _carry(self, item: WorkItem) -> None:
         code, problem = INCOMPLETE, None
@@ -153,26 +161,24 @@ class Agent:
         except BaseException as error:  # noqa: BLE001 - raised again where it can be seen
             self._errors.append(error)
             return
-        finally:
-            self._free.set()
         kept = next(other for other in self._session.work.items(self._queue) if other.key == item.key)
         self._ended.append(Ended(kept, code, problem))
 
     def _reap(self) -> None:
-        for thread in [thread for thread in self._at_work if not thread.is_alive()]:
-            thread.join()
-            del self._at_work[thread]
-        if self._errors:
-            raise self._errors[0]
+        """Waits a little, and forgets the jobs that have ended."""
+        self._free.wait(POLL_SECONDS)
+        self._free.clear()
+        for name in self._over & self._at_work.keys():
+            del self._at_work[name]
+            self._over.remove(name)
 
     def _stop(self) -> None:
         self._stopping.asked.set()
-        for thread in self._at_work:
-            while thread.is_alive():
-                try:
-                    thread.join(POLL_SECONDS)
-                except BaseException:  # noqa: BLE001 - asked to end while ending: at once, then
-                    self._stopping.now.set()
+        while self._at_work:
+            try:
+                self._reap()
+            except BaseException:  # noqa: BLE001 - asked to end while ending: at once, then
+                self._stopping.now.set()
 
 
 def _needs(order: Order) -> tuple[float, float, float]:

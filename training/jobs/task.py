@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,17 +56,15 @@ class Task:
 
 
 def result_of(log: Path) -> dict[str, Any] | None:
-    """What a task says in the end: the last line of its output that is a JSON object; None where there is none."""
+    """What a task says in the end: the last JSON object of its output that begins a line; None where there is none."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = "\n" + log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    for line in reversed(lines):
-        if line.startswith("{"):
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(found, dict):
-                return found
+    decoder, start = json.JSONDecoder(), text.rfind("\n{")
+    while start >= 0:
+        with suppress(ValueError):
+            found: dict[str, Any] = decoder.raw_decode(text, start + 1)[0]
+            return found
+        start = text.rfind("\n{", 0, start)
     return None

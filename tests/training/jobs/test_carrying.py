@@ -1,0 +1,287 @@
+"""Jobs are carried out once, retried after interruptions alone, and gone on with whoever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests_support import Command
+
+from harness import Session, Work, open_session
+from training.jobs.agent import Agent, Ended, Offer
+from training.jobs.carrying import Order
+from training.jobs.queues import Queue, log_of, submit
+from training.jobs.settings import JobSettings
+
+FLAKY = "n=$(cat count 2>/dev/null || echo 0); echo $((n + 1)) > count; [ $n -ge {good} ] || kill -{signal} $$"
+
+
+@pytest.fixture
+def session(workspace: Path) -> Iterator[Session]:
+    with open_session() as opened:
+        yield opened
+
+
+@pytest.fixture
+def queue(session: Session) -> Work:
+    return session.work.open("queue", "q")
+
+
+def job(script: str, **given: Any) -> JobSettings:
+    return JobSettings.model_validate_json(json.dumps({"name": "a", "entry_point": ["sh", "-c", script], **given}))
+
+
+def put(session: Session, queue: Work, script: str, **given: Any) -> str:
+    return submit(session, queue, Order.new(job(script, **given), "local", {})).name
+
+
+def carried(session: Session, queue: Work, script: str, **given: Any) -> Ended:
+    put(session, queue, script, **given)
+    (end,) = Agent(session, queue).run()
+    return end
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """A `harness` of its own, in the current folder."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "harness", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+
+
+def test_a_job_ends_with_its_result(session: Session, queue: Work) -> None:
+    end = carried(session, queue, "echo working; echo '{\"score\": 0.5}'")
+    assert (end.code, end.item.status, end.item.attempt) == (0, "done", 1)
+    assert end.item.result == {"code": 0, "exit_code": 0, "value": {"score": 0.5}}
+    assert log_of(session, end.item).read_text() == 'working\n{"score": 0.5}\n'
+
+
+@pytest.mark.parametrize(("code", "ours"), [(1, 2), (2, 2), (3, 3), (7, 2), (127, 2), (130, 3)])
+def test_an_error_of_its_own_is_told_on_our_scale_and_never_retried(
+    session: Session, queue: Work, code: int, ours: int
+) -> None:
+    end = carried(session, queue, f"echo x >> runs; exit {code}")
+    assert (end.code, end.item.status, end.item.reason) == (ours, "failed", f"ended with exit code {code}")
+    assert Path("runs").read_text() == "x\n"
+
+
+def test_only_a_command_of_ours_ends_with_1_for_a_gate(session: Session) -> None:
+    from training.jobs.carrying import _ours
+
+    assert _ours(1, JobSettings(name="a", entry_point=("harness", "gate", "x"))) == 1
+    assert _ours(1, JobSettings(name="a", entry_point=("sh", "gate"))) == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(9, 137), (15, 143)])
+def test_an_interruption_is_retried_a_bounded_number_of_times(
+    session: Session, queue: Work, number: int, code: int
+) -> None:
+    end = carried(session, queue, FLAKY.format(good=2, signal=number), max_retries=2)
+    assert (end.code, end.item.note["starts"], Path("count").read_text()) == (0, 3, "3\n")
+    Path("count").unlink()
+    end = carried(session, queue, FLAKY.format(good=2, signal=number), max_retries=1)
+    assert (end.code, end.item.status, Path("count").read_text()) == (3, "failed", "2\n")
+    assert end.item.reason == f"was ended from outside ({code}) once more than max_retries says"
+    session.work.again(queue)
+    (end,) = Agent(session, queue).run()
+    assert (end.code, Path("count").read_text()) == (0, "3\n"), "who lets it wait again lets it start again"
+
+
+def test_a_retried_job_goes_on_from_the_newest_version(session: Session, queue: Work, workspace: Path) -> None:
+    (workspace / "made").mkdir()
+    (workspace / "made" / "weights").write_text("1")
+    script = 'echo "[$0]"; [ "$0" = --resume=mine:v0 ] || { echo; touch killed; sleep 0.5; kill -9 $$; }'
+    put(session, queue, script, resume_from_artifact="mine", parameters={"resume": "{resume_from_artifact}"})
+    agent = Agent(session, queue)
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    wait_until(Path("killed").exists)
+    session.checkpoints.publish(workspace / "made", "mine", type="model")
+    thread.join()
+    (item,) = session.work.items(queue)
+    assert (item.status, item.note["starts"]) == ("done", 2)
+    assert log_of(session, item).read_text().splitlines()[0] == "[sh]", "at first there is nothing to go on from"
+    assert log_of(session, item).read_text().splitlines()[-1] == "[--resume=mine:v0]"
+
+
+def test_what_cannot_be_started_has_failed(session: Session, queue: Work) -> None:
+    end = carried(session, queue, "true", secrets=["NO_SUCH_VARIABLE"])
+    assert (end.code, end.item.status) == (2, "failed")
+    assert "NO_SUCH_VARIABLE is not set" in str(end.error)
+
+
+def test_several_jobs_are_carried_out_at_once(session: Session, queue: Work) -> None:
+    # Each waits for the other, so neither would end alone.
+    for mine, other in (("1", "2"), ("2", "1")):
+        put(session, queue, f"touch here{mine}; while [ ! -e here{other} ]; do sleep 0.02; done")
+    ended = Agent(session, queue, count=2).run()
+    assert [end.code for end in ended] == [0, 0]
+
+
+def test_an_agent_takes_what_fits_beside_what_it_has(session: Session, queue: Work) -> None:
+    # A job writes how many of its kind are at work: with 3 cores never more than one of two cores each.
+    script = "mkdir busy || exit 9; sleep 0.1; rmdir busy"
+    for _ in range(3):
+        put(session, queue, script, resources={"cpus": 2})
+    put(session, queue, "true", resources={"gpus": 1})
+    agent = Agent(session, queue, count=3, offer=Offer(cpus=3, gpus=0))
+    assert [end.code for end in agent.run()] == [0, 0, 0]
+    (left,) = agent.left()
+    assert left.document["id"]
+    assert left.status == "waiting"
+
+
+def test_several_agents_take_no_job_twice(session: Session, queue: Work) -> None:
+    for _ in range(12):
+        put(session, queue, "echo $$ >> runs")
+    agents = [start("agent", "--queue", "q", "--count", "2", "--json") for _ in range(2)]
+    told = [json.loads(agent.communicate(timeout=60)[0])["jobs"] for agent in agents]
+    names = [one["job"] for jobs in told for one in jobs]
+    assert sorted(names) == sorted(f"a-{n}" for n in range(1, 13))
+    assert len(Path("runs").read_text().split()) == 12
+
+
+def test_the_job_of_a_killed_agent_goes_on_and_is_taken_over(session: Session, queue: Work) -> None:
+    name = put(session, queue, "echo x >> runs; while [ ! -e go ]; do sleep 0.05; done; echo '{\"y\": 1}'")
+    agent = start("agent", "--queue", "q")
+    wait_until(Path("runs").exists)
+    agent.kill()
+    agent.communicate()
+    other = start("agent", "--queue", "q", "--json")
+    wait_until(lambda: session.work.items(queue)[0].attempt == 2)
+    Path("go").touch()
+    out, _ = other.communicate(timeout=30)
+    (one,) = json.loads(out)["jobs"]
+    assert (one["job"], one["exit_code"], one["result"], one["starts"]) == (name, 0, {"y": 1}, 1)
+    assert Path("runs").read_text() == "x\n", "it ran once"
+
+
+def test_the_same_command_goes_on_after_its_kill_and_learns_an_end_that_nobody_saw(
+    cli: Command, workspace: Path
+) -> None:
+    (workspace / "job.yaml").write_text(
+        "entry_point: [sh, -c, 'echo x >> runs; while [ ! -e go ]; do sleep 0.02; done; touch end; exit 3']\n"
+    )
+    first = start("launch", "job.yaml")
+    wait_until(Path("runs").exists)
+    again = cli("launch", "job.yaml")
+    assert again.returncode == 2
+    assert "is carried out by another command" in again.stderr
+    first.kill()
+    first.communicate()
+    Path("go").touch()
+    wait_until(Path("end").exists)
+    time.sleep(0.1)
+    ended = cli("launch", "job.yaml", "--json")
+    told = json.loads(ended.stdout)
+    assert (ended.returncode, told["starts"], told["code"]) == (3, 1, 3)
+    assert Path("runs").read_text() == "x\n"
+    assert json.loads(cli("launch", "job.yaml", "--json").stdout)["job"] != told["job"], "asked anew, it runs anew"
+    assert Path("runs").read_text() == "x\nx\n"
+
+
+def test_a_job_lost_with_its_driver_starts_again(cli: Command, workspace: Path) -> None:
+    (workspace / "job.yaml").write_text(
+        "entry_point: [sh, -c, 'echo $$ >> runs; [ -e go ] || sleep 60']\nmax_retries: 0\n"
+    )
+    driver = start("launch", "job.yaml")
+    wait_until(lambda: Path("runs").exists() and Path("runs").read_text())
+    driver.kill()
+    driver.communicate()
+    os.killpg(os.getpgid(int(Path("runs").read_text())), signal.SIGKILL)
+    Path("go").touch()
+    told = json.loads(cli("launch", "job.yaml", "--json").stdout)
+    assert (told["exit_code"], told["starts"]) == (0, 2)
+
+
+def test_a_gentle_stop_gives_the_job_back_when_it_has_saved(session: Session, queue: Work) -> None:
+    put(
+        session,
+        queue,
+        "trap 'echo saved > state; exit 143' TERM; touch up; [ -e state ] || while :; do sleep 0.05; done",
+    )
+    agent = start("agent", "--queue", "q", "--watch")
+    wait_until(Path("up").exists)
+    agent.send_signal(signal.SIGTERM)
+    _, err = agent.communicate(timeout=30)
+    assert agent.returncode == 143
+    assert "is asked to end" in err
+    (item,) = session.work.items(queue)
+    assert (item.status, item.reason, Path("state").read_text()) == ("waiting", "stopped", "saved\n")
+    (end,) = Agent(session, queue).run()
+    assert (end.code, end.item.note["starts"], end.item.note["retries"]) == (0, 2, 0)
+
+
+def test_a_second_signal_ends_at_once(session: Session, queue: Work) -> None:
+    put(session, queue, "trap '' TERM; touch up; while :; do sleep 0.05; done")
+    agent = start("agent", "--queue", "q")
+    wait_until(Path("up").exists)
+    agent.send_signal(signal.SIGINT)
+    time.sleep(0.6)
+    assert agent.poll() is None, "the job may save"
+    agent.send_signal(signal.SIGINT)
+    agent.communicate(timeout=10)
+    assert agent.returncode == 130
+    assert session.work.items(queue)[0].status == "waiting"
+
+
+def test_a_cancelled_job_is_stopped_and_can_be_retried(session: Session, queue: Work, cli: Command) -> None:
+    name = put(session, queue, "[ ! -e up ] || exit 0; touch up; sleep 60", max_retries=0)
+    agent = Agent(session, queue)
+    ended: list[Ended] = []
+    thread = threading.Thread(target=lambda: ended.extend(agent.run()))
+    thread.start()
+    wait_until(Path("up").exists)
+    assert cli("queue", "cancel", "q", name).returncode == 0
+    thread.join(20)
+    assert not thread.is_alive()
+    assert ended == []
+    assert cli("queue", "retry", "q").returncode == 0
+    (end,) = Agent(session, queue).run()
+    assert end.code == 0
+
+
+def test_queues_are_made_filled_shown_and_removed(cli: Command, workspace: Path) -> None:
+    (workspace / "good.yaml").write_text("entry_point: echo '{\"x\":1}'\n")
+    (workspace / "bad.yaml").write_text("entry_point: sh -c 'exit 4'\n")
+    assert "did you mean" not in cli("launch", "good.yaml", "--queue", "gpu").stderr
+    assert cli("queue", "create", "gpu").returncode == 0
+    assert "did you mean 'gpu'" in cli("launch", "good.yaml", "--queue", "gpus").stderr
+    for name in ("good.yaml", "bad.yaml", "good.yaml"):
+        assert cli("launch", name, "--queue", "gpu").returncode == 0
+    assert cli("queue", "cancel", "gpu", "good-2").returncode == 0
+    assert "there is no job 'good-9'" in cli("queue", "cancel", "gpu", "good-9").stderr
+    assert cli("agent", "--queue", "gpu").returncode == 3, "one has failed"
+    (told,) = json.loads(cli("queue", "list", "--json").stdout)["queues"]
+    assert told["jobs"] == {"waiting": 0, "running": 0, "done": 1, "failed": 1, "cancelled": 1}
+    shown = cli("queue", "show", "gpu").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "ended with exit code 4" in shown
+    assert cli("queue", "retry", "gpu").stdout == "2 wait again\n"
+    assert cli("queue", "rm", "gpu").returncode == 2
+    assert cli("queue", "rm", "gpu", "--force").returncode == 0
+    assert json.loads(cli("queue", "list", "--json").stdout)["queues"] == []
+
+
+def test_a_queue_says_where_its_jobs_run(cli: Command, workspace: Path, session: Session) -> None:
+    (workspace / "job.yaml").write_text("entry_point: 'true'\n")
+    assert cli("queue", "create", "far", "--on", "ray", "--address", "http://127.0.0.1:1").returncode == 0
+    assert cli("launch", "job.yaml", "--queue", "far").returncode == 0
+    (item,) = session.work.items(Queue.named(session, "far").work)
+    order = Order.of(item)
+    assert (order.on, order.target_options) == ("ray", {"address": "http://127.0.0.1:1"})

@@ -1,0 +1,121 @@
+"""Job files: what they may say, and what they must not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from tests_support import Command
+
+from harness import ConfigError
+from training.jobs.arguments import with_arguments
+from training.jobs.settings import memory_bytes, read_job
+
+
+def job(folder: Path, text: str, *changes: str) -> object:
+    (folder / "my job.yaml").write_text(text)
+    return read_job(folder / "my job.yaml", changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("entry_point: x\nmax_retry: 3\n", "my job.yaml:2: unknown key 'max_retry' (did you mean 'max_retries'?)"),
+        ("entry_point: x\nresources: {gpu: 1}\n", "my job.yaml:2: unknown key 'gpu' (did you mean 'gpus'?)"),
+        ("entry_point: x\nresources: {memory: 16 apples}\n", "my job.yaml:2: resources.memory: write a size such as"),
+        ("entry_point: x\nruntime: '2.7'\n", "my job.yaml:2: runtime"),
+        ("entry_point: x\nmax_retries: -1\n", "my job.yaml:2: max_retries"),
+        ("entry_point: x\nresource: kubernets\n", "my job.yaml:2: resource"),
+        ("name: a\n", "entry_point: is missing"),
+        ("entry_point: x\njob_type: git\n", "uri: is missing"),
+        ("entry_point: x\ncheckpoint_artifact: a:v1\n", "checkpoint_artifact: goes nowhere; write"),
+        ("entry_point: 'x {resume_from_artifact}'\n", "add `resume_from_artifact: NAME:REF`"),
+        ("entry_point: 'x ${arg}'\n", "the environment variable arg is not set"),
+        ("entry_point: x\nname: 'a b'\n", "my job.yaml:2: name"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        job(tmp_path, text)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "entry_point: x\nenvironment: {HF_TOKEN: abc}\n",
+        "entry_point: x\nenvironment: {MODE: hf_abcdefghijklmnopqrstuvwxyz}\n",
+        "entry_point: x --key=sk-abcdefghijklmnopqrst\n",
+        "entry_point: x\nparameters: {a: [{b: ghp_abcdefghijklmnopqrstuvwx}]}\n",
+        "entry_point: x\nuri: https://me:hunter2@example.org/repo.git\njob_type: git\n",
+        "entry_point: x\nparameters: {note: '${MY_PASSWORD}!'}\n",
+    ],
+)
+def test_a_secret_is_refused_and_never_repeated(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MY_PASSWORD", "correct-horse")
+    with pytest.raises(
+        ConfigError, match=r"looks like a secret.*write only the variable's name, under `secrets:`"
+    ) as caught:
+        job(tmp_path, text)
+    secrets = ("abcdefghij", "hunter2", "correct-horse")
+    assert not any(secret in str(caught.value) for secret in secrets), str(caught.value)
+
+
+def test_what_only_resembles_a_secret_may_stand(tmp_path: Path) -> None:
+    text = "entry_point: x ${args}\nparameters: {pad_token: <pad>, max_tokens: 8, revision: " + "a1" * 20 + "}\n"
+    job(tmp_path, text)
+
+
+def test_a_job_is_named_by_its_file_unless_it_says_so(tmp_path: Path) -> None:
+    assert job(tmp_path, "entry_point: x\n").name == "my-job"  # type: ignore[attr-defined]
+    assert job(tmp_path, "entry_point: x\n", "name=other").name == "other"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("16GB", 16 * 10**9), ("1.5 GiB", 3 * 2**29), ("512Mi", 2**29), ("7", 7), ("2TB", 2 * 10**12), ("3K", 3000)],
+)
+def test_sizes_are_read_in_the_usual_units(text: str, size: int) -> None:
+    assert memory_bytes(text) == size
+
+
+PARAMETERS = {"lr": 0.1, "fast": True, "slow": False, "name": "a b", "layers": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("macro", "words"),
+    [  # the forms that W&B's documentation gives
+        ("${args}", ["--lr=0.1", "--fast=True", "--slow=False", "--name=a b", "--layers=[1, 2]"]),
+        ("${args_no_hyphens}", ["lr=0.1", "fast=True", "slow=False", "name=a b", "layers=[1, 2]"]),
+        ("${args_no_boolean_flags}", ["--lr=0.1", "--fast", "--name=a b", "--layers=[1, 2]"]),
+        ("${args_json}", [json.dumps(PARAMETERS)]),
+    ],
+)
+def test_parameters_stand_where_a_macro_does(macro: str, words: list[str]) -> None:
+    assert with_arguments(["x", macro, "y"], PARAMETERS, settings=True) == ["x", *words, "y"]
+    assert with_arguments(["x"], {"a": 1}, settings=False) == ["x", "--a=1"]
+
+
+def test_settings_of_a_training_are_read_back_as_they_were() -> None:
+    parameters = {"save.every": 5, "a": "yes", "b": "", "c": "1e3", "d": None, "e": {"f": [1, "x: y"]}, "g": "a: b: c"}
+    words = with_arguments(["harness", "train"], parameters, settings=True)
+    assert words[2::2] == ["--set"] * len(parameters)
+    read = {name: yaml.safe_load(text) for name, _, text in (word.partition("=") for word in words[3::2])}
+    assert read == parameters
+
+
+def test_every_key_is_explained(cli: Command, workspace: Path) -> None:
+    (workspace / "job.yaml").write_text("entry_point: harness train sft.yaml\nmax_retries: 1\n")
+    told = cli("launch", "job.yaml", "--explain")
+    assert told.returncode == 0, told.stderr
+    assert "# How often it is started again after it was ended from outside" in told.stdout
+    again = workspace / "again.yaml"
+    again.write_text(told.stdout)
+    first, second = (
+        json.loads(cli("launch", name, "--explain", "--json").stdout) for name in ("job.yaml", "again.yaml")
+    )
+    assert first == second, "what is explained is a job file"
