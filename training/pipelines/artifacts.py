@@ -46,7 +46,7 @@ def collect(stage: Stage, ended: Ended, session: Session) -> dict[str, Json]:
     """
     document = result_of(ended.log) or {}
     if not document and not (isinstance(stage.action, Job) and stage.action.command):
-        raise HarnessError(f"{ended.name}: the command ended well and said no result; its output is in {ended.log}")
+        raise HarnessError(f"the command ended well and said no result; its output is in {ended.log}")
     told: dict[str, Json] = {"scores": list(_scores(stage.kind, document)), **_told(stage.kind, document)}
     told["outputs"] = {
         key: asdict(_output(stage, key, document, ended, told["scores"], session)) for key in stage.outputs
@@ -124,7 +124,7 @@ def _output(
         named = document.get("outputs", {}).get(key) or document.get("checkpoint")
         if not isinstance(named, str):
             raise HarnessError(
-                f"{ended.name}: made no {key}: nothing is in the folder {{outputs.{key}}}, and the last line of its "
+                f"made no {key}: nothing is in the folder {{outputs.{key}}}, and the last line of its "
                 f"output is no JSON object that names a version under outputs: {{{key}: NAME:vN}}; see {ended.log}"
             )
         version = _named(named, session)
@@ -138,8 +138,7 @@ def _output(
         shutil.rmtree(made, ignore_errors=True)
     if (version.name, version.type) != (output.name, output.type):
         raise HarnessError(
-            f"{ended.name}: {key} is {version}, a {version.type}, and the pipeline's file says {output.name}, a "
-            f"{output.type}"
+            f"{key} is {version}, a {version.type}, and the pipeline's file says {output.name}, a {output.type}"
         )
     return Artifact(str(version), version.digest, version.type)
 

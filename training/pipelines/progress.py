@@ -29,6 +29,8 @@ ENDED: Final = (*GOOD, GATE_FAILED, INCOMPLETE, FAILED, STOPPED, LEFT_OUT)
 CODES: Final = {GATE_FAILED: GateFailed.exit_code, INCOMPLETE: Incomplete.exit_code, FAILED: HarnessError.exit_code}
 SERIOUS: Final = (FAILED, INCOMPLETE, GATE_FAILED)
 """The first of these that a stage ended with says how the pipeline did: 1 is a failed gate's, and only that."""
+LONGEST: Final = 160
+"""Characters of a line that are shown."""
 TAIL: Final = 4096
 """Bytes of a log's end that are looked at."""
 
@@ -94,8 +96,8 @@ def exit_code(stages: Iterable[Progress]) -> int:
 
 def last_line(log: Path) -> str:
     """The last line of a log that says something; of a bar that is drawn over itself, what it shows now."""
-    said = [line for line in tail(log) if line.strip()]
-    return said[-1].rstrip("\r").rpartition("\r")[2].strip() if said else ""
+    said = [line for line in tail(log) if line.strip() and not line.startswith("{")]
+    return said[-1].rstrip("\r").rpartition("\r")[2].strip()[:LONGEST] if said else ""
 
 
 def tail(log: Path, lines: int = 20) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +61,7 @@ class Pipeline:
 
     def path(self, path: Path) -> Path:
         """A file that the pipeline names."""
-        return path if path.is_absolute() else self.file.parent / path
+        return Path(os.path.normpath(self.file.parent / path))
 
     def error(self, message: str, *at: Any) -> ConfigError:
         """An error with the line of a value, or of the nearest around it that has one."""
