@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import datetime
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .state import State
+
+
+# One count for all servers of a process: the SDK keeps artifacts by their identifiers, whichever server they are of.
+SERIALS = itertools.count(1)
 
 
 class Refused(Exception):
@@ -34,7 +39,7 @@ class Node:
 
     def __init__(self, state: State) -> None:
         self.server = state
-        self.serial = state.next_serial()
+        self.serial = next(SERIALS)
         self.created_at = self.updated_at = now()
 
     @property

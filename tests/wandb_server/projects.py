@@ -39,15 +39,16 @@ class Query:
             "features": [{"name": name, "isEnabled": True} for name in FEATURES],
         }
 
-    def entity(self, name: str | None = None) -> Entity:
-        return self.server.entity(name)
+    def entity(self, name: str | None = None) -> Entity | None:
+        return self.server.entities.get(name or self.server.entity(None).name)
 
     def organization(self, name: str | None = None) -> Organization | None:
         organization = Organization(self.server)
         return organization if name in (None, organization.name) else None
 
     def project(self, name: str | None = None, entity_name: str | None = None) -> Project | None:
-        return self.server.entity(entity_name).project(name)
+        owner = self.entity(entity_name)
+        return owner.project(name) if owner else None
 
     model = project
 

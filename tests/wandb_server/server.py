@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,16 +32,20 @@ class Listener(ThreadingHTTPServer):
 
 @dataclass
 class Server:
-    """A running server. Names of runs, collections and queues are looked up in `entity` and `project`."""
+    """A running server. Names of runs and collections are looked up in `entity` and `project`."""
 
     state: State = field(default_factory=State)
     faults: Faults = field(default_factory=Faults)
     requests: list[Request] = field(default_factory=list)
     connections: set[socket.socket] = field(default_factory=set)
-    entity: str = ENTITY
     project: str = "project"
     port: int = 0
     _http: Listener | None = None
+
+    @property
+    def entity(self) -> str:
+        """The team that everybody here logs to; another one is refused."""
+        return ENTITY
 
     @property
     def url(self) -> str:
@@ -104,6 +110,7 @@ class Server:
     def connected(self, folder: Path) -> Iterator[None]:
         """The SDK in this process talks to this server; afterwards its service process and its settings are gone."""
         import wandb
+        from wandb.sdk.artifacts import artifact_instance_cache
 
         wandb.teardown()
         with mock.patch.dict(os.environ, self.environment(folder)):
@@ -111,6 +118,10 @@ class Server:
                 yield
             finally:
                 wandb.teardown()
+                artifact_instance_cache.artifact_instance_cache.clear()
+                artifact_instance_cache.artifact_instance_cache_by_client_id.clear()
+                with warnings.catch_warnings(action="ignore"):  # the SDK leaves folders and files to the collector
+                    gc.collect()
 
     # What it holds
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
+from .nodes import Refused
 from .projects import Entity, Project, Query, User
 from .runs import Run
 
@@ -25,7 +25,6 @@ class State:
         self.base_url = ""
         self.unknown: set[str] = set()
         self.blobs: dict[str, bytes] = {}
-        self.entities: dict[str, Entity] = {}
         self.projects: dict[tuple[str, str], Project] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.client_ids: dict[str, str] = {}
@@ -35,23 +34,20 @@ class State:
         self.resource_configs: dict[str, ResourceConfig] = {}
         self.launch_agents: dict[str, LaunchAgent] = {}
         self.alerts: list[dict[str, Any]] = []
-        self._serials = itertools.count(1)
+        self.entities = {name: Entity(self, name) for name in (ENTITY, ORGANIZATION_ENTITY)}
         self.viewer = User(self)
         self.query = Query(self)
         for kind in ("model", "dataset"):  # the registries that every organization has
             self.project(ORGANIZATION_ENTITY, f"wandb-registry-{kind}")
 
-    def next_serial(self) -> int:
-        return next(self._serials)
-
     def note_unknown(self, where: str, *what: str) -> None:
         self.unknown.add(" | ".join([where, *(line.strip() for line in what)]))
 
     def entity(self, name: str | None) -> Entity:
-        name = name or ENTITY
-        if name not in self.entities:
-            self.entities[name] = Entity(self, name)
-        return self.entities[name]
+        found = self.entities.get(name or ENTITY)
+        if found is None:
+            raise Refused(f"entity {name} not found", 404)
+        return found
 
     def project(self, entity: str | None, name: str | None) -> Project:
         """The project, made if there is none yet, as logging a run to it does."""

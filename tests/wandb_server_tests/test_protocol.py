@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -78,6 +79,34 @@ def test_what_is_missing_is_refused_and_not_noted(server: Server) -> None:
     assert (status, answered["data"]) == (404, {"commitArtifact": None})
     assert "artifact x not found" in answered["errors"][0]["message"]
     assert not server.unknown
+
+
+def test_an_entity_that_is_not_there_is_refused(server: Server) -> None:
+    status, answered = ask(server, 'mutation M { upsertBucket(input: {entityName: "nobody"}) { inserted } }')
+    assert (status, answered["errors"][0]["message"]) == (404, "entity nobody not found")
+    assert ask(server, '{ project(entityName: "nobody", name: "p") { id } entity(name: "nobody") { id } }') == (
+        200, {"data": {"project": None, "entity": None}},
+    )  # fmt: skip
+    assert not server.unknown
+
+
+def test_what_is_no_json_or_has_no_query_is_refused_and_noted(server: Server) -> None:
+    for body in (b"not json", b"[]", b'{"variables": {}}'):
+        request = urllib.request.Request(f"{server.url}/graphql", body, {"Authorization": AUTHORIZATION})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        caught.value.close()
+        assert caught.value.code == 400
+    assert all("no query" in note for note in server.unknown)
+    assert server.unknown
+
+
+def test_a_body_that_breaks_off_is_not_kept(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"PUT /storage/runs/team/p/r/f HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+    assert (server.state.blobs, server.unknown) == ({}, set())
 
 
 def test_a_wrong_key_and_an_unknown_path_are_refused(server: Server) -> None:
