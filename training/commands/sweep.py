@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import Incomplete, Json, Session, WorkItem, open_session
-from training.jobs.targets import choose_target
+from training.jobs.targets import Target, choose_target
+from training.jobs.task import Resources
 from training.sweeps.handing import Place
 from training.sweeps.outcome import document
 from training.sweeps.reading import Sweep, read_sweep
@@ -28,7 +29,7 @@ SHOWN: Final = 20
 """Rows of the table."""
 EVERY: Final = 10.0
 """Seconds from one line of progress to the next."""
-ENGINES: Final = ("local",)
+ENGINES: Final = ("local", "ray", "wandb")
 
 
 @click.command("sweep")
@@ -40,10 +41,11 @@ ENGINES: Final = ("local",)
 @click.option("--retry-failed", is_flag=True, help="Try again the trials that failed.")
 @click.option("--dry-run", is_flag=True, help="Say which trials there are and how they are started; start none.")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write a report: one HTML page.")
+@click.option("--trial", metavar="JSON", hidden=True, help="Carry out one trial, as an agent of W&B's asks for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     config: Path, workers: int | None, changes: Sequence[str], engine: str, address: str | None, retry_failed: bool,
-    dry_run: bool, report: Path | None, as_json: bool,
+    dry_run: bool, report: Path | None, trial: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Carry out the trials of a sweep, several at once, and rank them.
 
@@ -57,6 +59,10 @@ def command(
         raise click.UsageError("--address is a Ray cluster's: add --engine ray")
     sweep = read_sweep(config, changes)
     with open_session() as session:
+        if trial is not None:
+            from training.sweeps.wandb_trial import carry_out  # with W&B, which other engines do without
+
+            click.get_current_context().exit(carry_out(sweep, session, trial))
         if dry_run:
             _plan(sweep, session, as_json=as_json)
             return
@@ -64,7 +70,12 @@ def command(
         _say_which(place, session)
         if retry_failed:
             _say(f"{session.work.again(place.work)} trials wait again")
-        _carry_out(sweep, place, session, engine, address, workers)
+        if engine == "wandb":
+            from training.sweeps.handover import File, hand_over
+
+            hand_over(sweep, File(config, changes), place, session, workers or _at_once(sweep), _say)
+        else:
+            _carry_out(sweep, place, session, address if engine == "ray" else None, workers, on_ray=engine == "ray")
         told = document(place.work, session)
     if as_json:
         click.echo(msgspec.json.encode(told))
@@ -75,12 +86,22 @@ def command(
     _check(told)
 
 
+def _at_once(sweep: Sweep) -> int:
+    """Trials that the cores of this machine carry."""
+    return max(1, int((os.cpu_count() or 1) / max(sweep.settings.launch.resources.cpus, 1)))
+
+
 def _carry_out(
-    sweep: Sweep, place: Place, session: Session, engine: str, address: str | None, workers: int | None
+    sweep: Sweep, place: Place, session: Session, address: str | None, workers: int | None, *, on_ray: bool
 ) -> None:
     needs = sweep.settings.launch.resources
-    at_once = workers or max(1, int((os.cpu_count() or 1) / max(needs.cpus, 1)))
-    target = choose_target("local")
+    if on_ray:
+        from training.sweeps.ray_tasks import RayTasks  # with Ray, which other engines do without
+
+        target: Target = (cluster := RayTasks(address))
+        at_once = workers or cluster.room(Resources(needs.cpus, needs.gpus, needs.bytes, needs.custom))
+    else:
+        target, at_once = choose_target("local"), workers or _at_once(sweep)
     Driver(sweep, place, session, target, at_once, Progress(place, session)).run()
 
 

@@ -1,0 +1,212 @@
+"""Trials as tasks of a Ray cluster. Tasks start in milliseconds, where jobs, which queues use, take seconds."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from harness import HarnessError, Json, MissingExtra
+from training.jobs.task import Resources, Task
+
+PIECE: Final = 65_536
+GRACE: Final = 30.0
+"""Seconds that a trial may take to save what it has when its task is cancelled."""
+VANISHED: Final = 128 + signal.SIGKILL
+NOT_THERE: Final = 127
+CANCELLED: Final = 128 + signal.SIGTERM
+MARK: Final = "HARNESS_TRIAL"
+"""The variable by which the processes of a trial are known."""
+
+
+class RayTasks:
+    """Starts tasks on a cluster whose machines see the same folders as this one.
+
+    Args:
+        address: the cluster's; where there is none, the one that `RAY_ADDRESS` names or that runs here, or a new one
+            that ends with this process.
+
+    Raises:
+        MissingExtra: ray is not installed.
+        HarnessError: no cluster answers at that address.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingExtra("Ray is not installed: pip install 'vlm-harness[ray]'") from error
+        self._ray: Any = ray
+        self._own = not ray.is_initialized()
+        if self._own:
+            self._connect(address or os.environ.get("RAY_ADDRESS"))
+
+    def _connect(self, address: str | None) -> None:
+        quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+        try:
+            try:
+                self._ray.init(address=address or "auto", **quiet)
+            except ConnectionError:
+                if address is not None:
+                    raise
+                self._ray.init(include_dashboard=False, **quiet)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise HarnessError(
+                f"no Ray cluster answers at {address or 'this machine'} ({reason}); give --address one that runs, or "
+                "none to start one here"
+            ) from error
+
+    def room(self, needs: Resources) -> int:
+        """How many such tasks the cluster carries at once, at least one."""
+        there: Mapping[str, float] = self._ray.cluster_resources()
+        wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": float(needs.memory or 0), **needs.custom}
+        return max(1, min(int(there.get(name, 0.0) / amount) for name, amount in wanted.items() if amount))
+
+    def start(self, task: Task) -> RayTask:
+        """Submit it; it begins when the cluster has room.
+
+        Raises:
+            HarnessError: no machine of the cluster will ever have room.
+        """
+        needs = task.resources
+        self._check(task)
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        # Another attempt is this program's to begin: it knows how often, and what the table says meanwhile.
+        remote = self._ray.remote(
+            num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.memory, resources=dict(needs.custom),
+            max_retries=0, num_returns="streaming",
+        )(carry_out)  # fmt: skip
+        command = list(task.command)
+        return RayTask(self._ray, remote.remote(command, str(task.folder), dict(task.environment)), task.log)
+
+    def _check(self, task: Task) -> None:
+        needs = task.resources
+        wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": float(needs.memory or 0), **needs.custom}
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(all(node.get(name, 0.0) >= amount for name, amount in wanted.items() if amount) for node in nodes):
+            asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
+            raise HarnessError(
+                f"{task.name}: no machine of the Ray cluster has {asked}; ask less under launch.resources"
+            )
+
+    def find(self, task: Task, note: Mapping[str, Json]) -> None:
+        """Tasks end with the program that submitted them."""
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        if self._own:
+            self._ray.shutdown()
+
+
+class RayTask:
+    """A submitted task; what it prints arrives in its log as it is printed.
+
+    Args:
+        pieces: what it yields: bytes of its output, and in the end its exit code.
+    """
+
+    def __init__(self, ray: Any, pieces: Any, log: Path) -> None:
+        self._ray, self._pieces, self._log = ray, pieces, log
+        self._code: int | None = None
+
+    @property
+    def note(self) -> Mapping[str, Json]:
+        return {}
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code as a shell says it; that of SIGKILL where its worker or machine died."""
+        until = time.monotonic() + seconds
+        while self._code is None:
+            ready, _ = self._ray.wait([self._pieces], timeout=max(0.0, until - time.monotonic()), fetch_local=False)
+            if not ready:
+                return None
+            self._code = self._next()
+        return self._code
+
+    def _next(self) -> int | None:
+        """Keeps the next piece of output; the exit code where that is what comes."""
+        try:
+            piece = self._ray.get(next(self._pieces))
+        except StopIteration:
+            return VANISHED
+        except self._ray.exceptions.TaskCancelledError:
+            return CANCELLED
+        except self._ray.exceptions.RayError as error:
+            lost = (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.NodeDiedError,
+                    self._ray.exceptions.OutOfMemoryError, self._ray.exceptions.ObjectLostError)  # fmt: skip
+            self._keep(f"{error}\n".encode())
+            return VANISHED if isinstance(error, lost) else HarnessError.exit_code
+        if isinstance(piece, int):
+            return piece
+        self._keep(piece)
+        return None
+
+    def _keep(self, said: bytes) -> None:
+        with self._log.open("ab") as file:
+            file.write(said)
+
+    def stop(self) -> None:
+        """Ask it to save what it has and to end."""
+        self._ray.cancel(self._pieces, force=False)
+
+    def kill(self) -> None:
+        """End its worker; what that had started ends when the trial is begun again."""
+        self._ray.cancel(self._pieces, force=True)
+
+
+def carry_out(command: list[str], folder: str, environment: Mapping[str, str]) -> Iterator[bytes | int]:
+    """What a worker of Ray's does: starts the process, passes on what it prints, and gives its exit code last."""
+    _end_orphans(environment.get(MARK, ""))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    try:
+        process = subprocess.Popen(
+            command, cwd=folder, env={**inherited, **environment}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, bufsize=0,
+        )  # fmt: skip
+    except OSError as error:
+        yield f"{command[0]!r} cannot be started in {folder} ({error.strerror})\n".encode()
+        yield NOT_THERE
+        return
+    assert process.stdout is not None
+    try:
+        while True:
+            # Ray cancels by an exception between two steps of Python's, not by a signal that ends a read.
+            if select.select([process.stdout], [], [], 0.1)[0]:
+                piece = os.read(process.stdout.fileno(), PIECE)
+                if not piece:
+                    break
+                yield piece
+        code = process.wait()
+        yield code if code >= 0 else 128 - code
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Its group is asked to end, and killed where that takes too long."""
+    for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, None)):
+        if process.poll() is not None:
+            break
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+
+
+def _end_orphans(mark: str) -> None:
+    """What a killed worker's trial left behind on this machine must not go on beside the next attempt."""
+    if not mark or not sys.platform.startswith("linux"):
+        return
+    wanted = f"{MARK}={mark}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # somebody else's, or gone
+            if wanted in (folder / "environ").read_bytes().split(b"\0") and int(folder.name) != os.getpid():
+                os.kill(int(folder.name), signal.SIGKILL)
