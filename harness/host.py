@@ -175,7 +175,8 @@ def _describe(point: metadata.EntryPoint) -> Plugin:
     distribution = point.dist
     if distribution is None:
         return Plugin(point.name, point.value, "unknown distribution", "?")
-    return Plugin(point.name, point.value, distribution.name, distribution.version)
+    about = distribution.metadata  # parsed anew each time
+    return Plugin(point.name, point.value, about["Name"], about["Version"])
 
 
 def _load(manager: pluggy.PluginManager, point: metadata.EntryPoint, plugin: Plugin) -> list[Listing]:

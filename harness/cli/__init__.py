@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -78,6 +79,7 @@ def command() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and give its exit code; prints every error in one way."""
     signal.signal(signal.SIGTERM, _terminate)
+    _installed.cache_clear()
     try:
         if not _installed():
             raise PluginError("the harness is not installed: run `make install` in the checkout")
@@ -116,6 +118,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+@cache
 def _installed() -> dict[str, metadata.EntryPoint]:
     """The commands by name. Where two distributions bring one name, both are named and neither is chosen."""
     points: dict[str, metadata.EntryPoint] = {}
