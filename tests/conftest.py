@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,6 +11,31 @@ from pathlib import Path
 
 import pytest
 from tests_support import ROOT, Command, write_settings, write_trivia
+
+
+def pytest_configure() -> None:
+    """One thread in each process: workers share the cores, and threads that wait for one another spin."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    import hypothesis  # noqa: F401 - now, since it asks the collector who holds what it is given
+
+    set_aside()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    if nextitem is not None and nextitem.path != item.path:
+        set_aside()
+
+
+def set_aside() -> None:
+    """What is there now stays. With torch loaded, each collection of garbage would look through half a million objects,
+    and evaluations end with one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
