@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logging_proxy import refuse_all_other_hosts
 from PIL import Image
 from tests_support import Command
 from wandb_server import Server
@@ -250,3 +251,20 @@ def test_the_checkpoint_that_was_evaluated_is_the_runs_input(tracked: Server, cl
     assert (told_of["name"], told_of["version"], told_of["digest"]) == ("acme-book", "v0", version.digest)
     assert tracked.used(run["run"], PROJECT) == ["acme-book:v0"]
     assert [request.label for request in tracked.requests if str(workspace).encode() in request.body] == []
+
+
+@pytest.mark.slow
+def test_without_a_login_nobody_is_asked(
+    tracked: Server, cli: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_") and not name.endswith("_DIR")]:
+        monkeypatch.delenv(name)
+    with refuse_all_other_hosts() as proxy:
+        for name, value in proxy.environment.items():
+            monkeypatch.setenv(name, value)
+        (run,) = document_of(cli, *EVALUATE)["runs"]
+        assert cli("gate", run["run"], "--policy", "ship").returncode == 0
+        assert cli("track", "sync").returncode == 3
+        assert proxy.asked == []
+    assert tracked.requests == []
+    assert not told(cli)["sent"]
