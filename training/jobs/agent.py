@@ -87,9 +87,9 @@ class Agent:
         self._ended: list[Ended] = []
         self._errors: list[BaseException] = []
         self._given_up: set[str] = set()
-        self._at_work: dict[str, Order] = {}
+        self._at_work: dict[tuple[str, int], Order] = {}
         # Not by the threads themselves: one that is joined when a signal comes counts as ended, and is not.
-        self._over: set[str] = set()
+        self._over: set[tuple[str, int]] = set()
         self._free = threading.Event()
 
     def run(self, *, watch: bool = False) -> list[Ended]:
@@ -133,14 +133,14 @@ class Agent:
             item = self._session.work.claim(self._queue, fitting) if fitting else None
             if item is None:
                 return
-            self._at_work[item.name] = Order.of(item)
+            self._at_work[item.name, item.attempt] = Order.of(item)
             threading.Thread(target=self._work_at, args=(item,), name=item.name).start()
 
     def _work_at(self, item: WorkItem) -> None:
         try:
             self._carry(item)
         finally:
-            self._over.add(item.name)
+            self._over.add((item.name, item.attempt))
             self._free.set()
 
     def _carry(self, item: WorkItem) -> None:
@@ -168,9 +168,9 @@ class Agent:
         """Waits a little, and forgets the jobs that have ended."""
         self._free.wait(POLL_SECONDS)
         self._free.clear()
-        for name in self._over & self._at_work.keys():
-            del self._at_work[name]
-            self._over.remove(name)
+        for one in self._over & self._at_work.keys():
+            del self._at_work[one]
+            self._over.remove(one)
 
     def _stop(self) -> None:
         self._stopping.asked.set()
