@@ -204,6 +204,7 @@ class Trackers:
         self._catalog = catalog
         self._configured = settings.workspace.tracker_options
         self._home = home.absolute()
+        self._loaded: dict[str, Tracker] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,12 +212,17 @@ class Trackers:
         return tuple(self._configured)
 
     def load(self, name: str) -> Tracker:
-        """The tracker of that name, with its options.
+        """The tracker of that name, with its options; always the same object.
 
         Raises:
             UnknownName, PluginError: there is no such tracker, or it cannot be loaded.
             ConfigError: it has no such option.
         """
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def _load(self, name: str) -> Tracker:
         listing, options = self._catalog.find("tracker", name), self._configured.get(name, {})
         known = inspect.signature(listing.factory()).parameters.keys() - {"home"}
         for key in options:

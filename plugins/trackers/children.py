@@ -31,8 +31,12 @@ _ABOUT_OTHERS: Final = (
 """What the environment says of a run that is open in this process, or of the sweep that it belongs to."""
 
 
-class TooSlow(Incomplete):
-    """It did not end in time."""
+UNREACHABLE: Final = 4
+"""The exit code of a process that got no answer from the server."""
+
+
+class Unreachable(Incomplete):
+    """The server gave no answer, or none in time: others that are sent to it now would wait in vain too."""
 
 
 def call(action: str, folder: Path, seconds: float, *arguments: str) -> Any:
@@ -43,7 +47,7 @@ def call(action: str, folder: Path, seconds: float, *arguments: str) -> Any:
         seconds: after which it is killed, with all processes that it has started.
 
     Raises:
-        TooSlow: it had to be killed.
+        Unreachable: the server gave no answer, or the process had to be killed.
         Incomplete: it failed; the message is the last line that it said.
     """
     command = [sys.executable, "-P", "-m", "plugins.trackers.courier", action, str(folder), *arguments]
@@ -51,7 +55,8 @@ def call(action: str, folder: Path, seconds: float, *arguments: str) -> Any:
         code, answer, said = _run(command, {**_environment(folder), "TMPDIR": scratch}, seconds)
     if code:
         lines = said.decode(errors="replace").strip().splitlines()
-        raise Incomplete(lines[-1] if lines else f"the SDK's process ended with {code}")
+        kind = Unreachable if code == UNREACHABLE else Incomplete
+        raise kind(lines[-1] if lines else f"the SDK's process ended with {code}")
     return msgspec.json.decode(answer)
 
 
@@ -59,7 +64,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], seconds: float)
     """The exit code, stdout and stderr of a command; nothing that it has started outlives it, or this process.
 
     Raises:
-        TooSlow: it had to be killed.
+        Unreachable: it had to be killed.
     """
     life, end = os.pipe()  # closed by the system if this process is killed, which ends the child
     try:
@@ -75,7 +80,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], seconds: float)
     try:
         answer, said = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        raise TooSlow(f"no answer in {seconds:.0f} seconds") from error
+        raise Unreachable(f"no answer in {seconds:.0f} seconds") from error
     finally:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)

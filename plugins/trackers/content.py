@@ -206,7 +206,9 @@ def _samples(run: FinishedRun, options: Options, folder: Path) -> dict[str, list
 def _shown(sample: TrackedSample, options: Options, folder: Path) -> dict[str, Json]:
     cells: dict[str, Json] = {}
     for number, picture in enumerate(sample.pictures(options.side), start=1):
-        cells["picture" if number == 1 else f"picture_{number}"] = _picture(picture, sample.id, folder)
+        cells["picture" if number == 1 else f"picture_{number}"] = _picture(
+            picture, str(sample.cells["sample_id"]), folder
+        )
     for name, drawn in (sample.heatmaps(options.side) if options.heatmaps else {}).items():
         cells[f"heatmap_{name}"] = _picture(drawn.image, f"{name}: {drawn.caption}", folder)
     return cells

@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from plugins.trackers.arrival import missing
-from plugins.trackers.children import SDK
+from plugins.trackers.children import SDK, UNREACHABLE
 from plugins.trackers.content import Content
 from plugins.trackers.login import server
 from plugins.trackers.transcript import Transcript, make_relative
@@ -103,6 +103,7 @@ def send(folder: Path, source: Path, used: str) -> dict[str, Any]:
         raise RuntimeError("it is still being written: its process has not ended it")
     _knock(server())
     api: Any = wandb.Api(timeout=20)
+    used = used if used and api.artifact_exists(used) else ""  # it may be deleted; the configuration names it still
     entity = transcript.entity or api.default_entity
     path = f"{entity}/{transcript.project}/{transcript.id}"
     scratch = folder / SDK / "arrived"
@@ -126,16 +127,22 @@ def _sync(source: Path) -> None:
     subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
+class NoAnswer(Exception):
+    """The server does not answer."""
+
+
 def _knock(url: str) -> None:
     """See whether the server answers anything.
 
     Raises:
-        OSError: it does not.
+        NoAnswer: it does not.
     """
     try:
         urllib.request.urlopen(url, timeout=KNOCK).close()
     except urllib.error.HTTPError as error:
         error.close()  # an answer
+    except OSError as error:
+        raise NoAnswer(f"{url} does not answer ({getattr(error, 'reason', error)})") from error
 
 
 def _end_with(life: int) -> None:
@@ -162,6 +169,9 @@ def main(arguments: list[str]) -> None:
             done = stage(Path(folder))
         else:
             done = send(Path(folder), Path(rest[0]), rest[1])
+    except NoAnswer as error:
+        print(error, file=sys.stderr)
+        sys.exit(UNREACHABLE)
     except Exception as error:  # noqa: BLE001 - one line for whoever has called
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ from harness import StoreError
 from plugins.trackers.content import Content
 
 _POLL: Final = 0.1
+
+Kept = TypeVar("Kept")
 
 
 class State(msgspec.Struct, frozen=True):
@@ -53,22 +55,20 @@ class Box:
     @property
     def content(self) -> Content | None:
         """What is to be told; None where nothing is yet."""
-        try:
-            return msgspec.json.decode((self.folder / "content.json").read_bytes(), type=Content)
-        except FileNotFoundError:
-            return None
+        return _read(self.folder / "content.json", Content)
 
     @property
     def state(self) -> State:
-        try:
-            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=State)
-        except FileNotFoundError:
-            return State(now())
+        return _read(self.folder / "state.json", State) or State(now())
 
     def keep(self, content: Content) -> None:
-        """Tell this from now on."""
+        """Tell this from now on; pictures of anything else are removed."""
         _write(self.folder / "content.json", msgspec.json.encode(content, order="sorted"))
         self.mark(msgspec.structs.replace(self.state, since=now(), reason=""))
+        own = set(content.files())
+        for path in self.pictures.iterdir():
+            if path.name not in own:
+                path.unlink()
 
     def mark(self, state: State) -> None:
         """Remember how far it is."""
@@ -111,6 +111,21 @@ class Box:
 def now() -> str:
     """ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _read(path: Path, type: type[Kept]) -> Kept | None:
+    """What a file holds; None where there is none.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        hint = "remove its folder, and evaluate again: what is stored is told anew"
+        raise StoreError(f"{path}: cannot be read ({error}); {hint}") from error
 
 
 def _write(path: Path, content: bytes) -> None:

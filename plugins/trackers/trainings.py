@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import Incomplete, Told
@@ -52,7 +53,8 @@ class Trainings:
     def _told(self, id: str, source: Path) -> Told:
         state = Box(self._folder / id).state
         sent = state.sent == _version(source)
-        return Told("training", id, source.name, sent, state.url if sent else state.reason, state.since)
+        since = datetime.fromtimestamp(_log(source).st_mtime, UTC).isoformat(timespec="seconds")
+        return Told("training", id, source.name, sent, state.url if sent else state.reason, since)
 
     def _newest(self) -> dict[str, Path]:
         """Id -> its newest folder, the oldest first. Their names begin with when they were begun."""
@@ -64,6 +66,10 @@ class Trainings:
         return found
 
 
+def _log(source: Path) -> os.stat_result:
+    return next(source.glob("*.wandb")).stat()
+
+
 def _version(source: Path) -> str:
     """Changes where the folder or its log does."""
-    return f"{source.name} {next(source.glob('*.wandb')).stat().st_size}"
+    return f"{source.name} {_log(source).st_size}"

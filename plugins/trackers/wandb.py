@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 
 from harness import ConfigError, FinishedRun, HarnessError, Incomplete, Json, MissingExtra, Told
-from plugins.trackers.children import SDK, TooSlow, call
+from plugins.trackers.children import SDK, Unreachable, call
 from plugins.trackers.content import Content, content_of, fingerprint
 from plugins.trackers.login import logged_in, server
 from plugins.trackers.outbox import Box, State
@@ -72,6 +72,7 @@ class WandbTracker:
             raise ConfigError(f"harness.toml: trackers.wandb: {error}") from error
         self._folder = home / "trackers" / "wandb"
         self._trainings = Trainings(home, self._folder / "trainings")
+        self._unreachable = ""
 
     def run_finished(self, run: FinishedRun) -> None:
         """Keep what there is to tell, have the SDK write it down, and send it where somebody is logged in.
@@ -94,7 +95,8 @@ class WandbTracker:
         for run in runs:
             box = self._box(run.id)
             with box.alone(self._options.patience):
-                content = box.content or self._keep(box, run)
+                kept = box.content
+                content = kept if kept is not None and self._is_for_us(kept) else self._keep(box, run)
                 verdicts = {**content.verdicts, verdict["policy"]: dict(verdict)}
                 if verdicts != content.verdicts:
                     box.keep(msgspec.structs.replace(content, verdicts=verdicts))
@@ -113,16 +115,13 @@ class WandbTracker:
             _require_sdk()
         hopeless = "" if logged_in() else f"nobody is logged in at {server()}: `wandb login`, or set WANDB_API_KEY"
         for told in waiting:
+            tried = _left(told, hopeless)
             if not hopeless:
                 try:
                     tried = self._resend(told)
-                except TooSlow as error:
-                    hopeless = str(error)
-                    tried = _left(told, error)
                 except HarnessError as error:
                     tried = _left(told, error)
-            else:
-                tried = _left(told, hopeless)
+                    hopeless = str(error) if isinstance(error, Unreachable) else ""
             progress(tried)
             if not tried.sent:
                 left.append(tried)
@@ -165,6 +164,8 @@ class WandbTracker:
         if not at_once and not _online():
             return
         try:
+            if self._unreachable and not at_once:  # the first to wait in vain was enough for this process
+                raise Incomplete(self._unreachable)
             answer = self._sent(box, content, state)
             if answer["lost"]:
                 state = self._staged(box, digest, msgspec.structs.replace(state, staged=""))
@@ -173,6 +174,7 @@ class WandbTracker:
                 raise Incomplete(f"did not arrive: {', '.join(answer['missing'])}")
         except Incomplete as error:
             box.mark(msgspec.structs.replace(state, reason=str(error)))
+            self._unreachable = str(error) if isinstance(error, Unreachable) else self._unreachable
             waits = f"run {box.folder.name} waits in the workspace, and `harness track sync` sends it"
             raise type(error)(str(error) if at_once else f"{error}; {waits}") from error
         shutil.rmtree(box.folder / SDK, ignore_errors=True)
@@ -189,8 +191,14 @@ class WandbTracker:
         return state
 
     def _sent(self, box: Box, content: Content, state: State) -> Mapping[str, Json]:
-        answer: Mapping[str, Json] = call("send", box.folder, self._options.patience, state.source, content.used or "")
+        used = content.used if content.used and content.server == server() else ""
+        answer: Mapping[str, Json] = call("send", box.folder, self._options.patience, state.source, used)
         return answer
+
+    def _is_for_us(self, content: Content) -> bool:
+        """Whether it is to go where the settings say now."""
+        where = (content.server, content.run["entity"], content.run["project"])
+        return where == (server(), self._options.entity, self._options.project)
 
     def _box(self, id: str) -> Box:
         return Box(self._folder / "runs" / id)

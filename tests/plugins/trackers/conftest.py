@@ -1,4 +1,4 @@
-"""A W&B server on the loopback, and a workspace whose harness.toml names the tracker."""
+"""A W&B server on the loopback, and the environment that leads to it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ import pytest
 from wandb_server import Server, serve
 
 
-@pytest.fixture(scope="session")
-def loopback() -> Iterator[Server]:
-    """One server for all tests of trackers, which each have a project of their own; it knew all that it was asked."""
+@pytest.fixture
+def server(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that knew all that it was asked, and a login for it; nothing says where its runs go."""
     pytest.importorskip("wandb", reason="the SDK is not installed: pip install 'vlm-harness[wandb]'")
     with serve() as server:
+        for name, value in server.environment(workspace / "wandb").items():
+            monkeypatch.setenv(name, value)
+        for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_DIR"):
+            monkeypatch.delenv(name)
         yield server
         assert not server.unknown
-
-
-@pytest.fixture
-def server(loopback: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The server, with the environment that leads to it, and whatever went wrong with it mended again."""
-    for name, value in loopback.environment(workspace / "wandb").items():
-        monkeypatch.setenv(name, value)
-    for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_DIR"):
-        monkeypatch.delenv(name)
-    loopback.requests.clear()
-    yield loopback
-    loopback.faults.clear()
-    if loopback._http is None:
-        loopback.up()

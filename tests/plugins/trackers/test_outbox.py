@@ -21,7 +21,6 @@ PROJECT = "crowd"
 def queued(server: Server, trivia: Path, workspace: Path, cli: Command, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that wait in the workspace."""
     (workspace / "harness.toml").write_text(f'[trackers.wandb]\nproject = "{PROJECT}"\nsamples = 2\n')
-    server.state.projects.pop((server.entity, PROJECT), None)
     monkeypatch.setenv("WANDB_MODE", "offline")
     models = ("--model", "acme-parrot:first", "--model", "acme-parrot:last")
     result = cli("eval", *models, "--bench", "acme-trivia", "--json")

@@ -40,7 +40,6 @@ def tracked(server: Server, trivia: Path, workspace: Path) -> Server:
     )
     with (workspace / "benchmarks.yaml").open("a") as file:
         file.write(GATES)
-    server.state.projects.pop((server.entity, PROJECT), None)
     return server
 
 
@@ -190,6 +189,8 @@ def test_a_server_that_fails_costs_a_moment_and_nothing_is_lost(
     assert "waits in the workspace, and `harness track sync` sends it" in result.stderr
     assert processes(workspace) == []
     (run,) = json.loads(result.stdout)["runs"]
+    gated = cli("gate", run["run"], "--policy", "ship")
+    assert gated.returncode == 0
     left = cli("track", "sync", "--json")
     assert left.returncode == 3
     assert [item["id"] for item in json.loads(left.stdout)["left"]] == [run["run"]]
@@ -201,10 +202,26 @@ def test_a_server_that_fails_costs_a_moment_and_nothing_is_lost(
     (workspace / "harness.toml").write_text(f'[trackers.wandb]\nproject = "{PROJECT}"\nsamples = 2\npatience = 60\n')
     synced = cli("track", "sync", "--json")
     assert synced.returncode == 0, synced.stderr
-    assert summary(tracked, run["run"])["acme-trivia.exact"] == pytest.approx(run["scores"]["exact"]["value"])
+    figures = summary(tracked, run["run"])
+    assert figures["acme-trivia.exact"] == pytest.approx(run["scores"]["exact"]["value"])
+    assert figures["verdict/ship"] == "pass"
     assert len(table(tracked, run["run"], "samples")["data"]) == 2
     assert [item.name for item in tracked.runs(PROJECT)] == [run["run"]]
     assert processes(workspace) == []
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_is_waited_for_once(tracked: Server, cli: Command, workspace: Path) -> None:
+    (workspace / "harness.toml").write_text(f'[trackers.wandb]\nproject = "{PROJECT}"\nsamples = 0\npatience = 5\n')
+    tracked.faults.slow(60, "POST /graphql")
+    models = [f"--model=acme-parrot:last,look={look}" for look in range(4)]
+    result = cli("eval", *models, "--bench", "acme-trivia")
+    assert result.returncode == 0
+    assert result.stderr.count("no answer in 5 seconds") == 4
+    assert [request.label for request in tracked.requests].count("GET /") == 1
+    left = cli("track", "sync", "--json")
+    assert (left.returncode, len(json.loads(left.stdout)["left"])) == (3, 4)
+    assert [request.label for request in tracked.requests].count("GET /") == 2
 
 
 @pytest.mark.slow
