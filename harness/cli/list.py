@@ -1,4 +1,4 @@
-"""List what there is: models, benchmarks, metrics, plugins, runs, trainings, sweeps, checkpoints."""
+"""List what there is: models, benchmarks, metrics, plugins, runs, trainings, sweeps, pipelines, checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what opens a workspace is imported when one is opened
     from harness.work import Work
 
 CATALOG = {"models": "model", "benchmarks": "benchmark", "metrics": "metric"}
-STORED = ("runs", "trainings", "sweeps", "checkpoints")
+STORED = ("runs", "trainings", "sweeps", "pipelines", "checkpoints")
 KINDS = (*CATALOG, "plugins", *STORED)
 
 
@@ -84,6 +84,8 @@ def _stored(kind: str, config: Path | None) -> list[dict[str, Json]]:
             ]  # fmt: skip
         if kind == "sweeps":
             return [_sweep(session, work) for work in session.work.all("sweep")]
+        if kind == "pipelines":
+            return [_pipeline(session, work) for work in session.work.all("pipeline")]
         return [
             {"name": name, "version": f"v{version.number}", "type": version.type, "aliases": list(version.aliases),
              "created": version.created, "size": version.size, "digest": version.digest}
@@ -101,6 +103,15 @@ def _sweep(session: Session, work: Work) -> dict[str, Json]:
     best = None if not values else max(values) if metric["goal"] == "maximize" else min(values)
     return {"sweep": work.name, "method": work.document["method"], "metric": metric, "best": best,
             "trials": sum(counts.values()), "counts": counts, "created": work.created}  # fmt: skip
+
+
+def _pipeline(session: Session, work: Work) -> dict[str, Json]:
+    from harness.report.pipeline import PipelineReport
+
+    report = PipelineReport(work, session.work.items(work))
+    states = {stage["stage"]: stage["state"] for stage in report.stages}
+    return {"pipeline": work.name, "stages": states, "times": len(report.runs), "created": work.created,
+            "begun": report.runs[0].created if report.runs else None}  # fmt: skip
 
 
 def _finite(value: float | None) -> float | None:
@@ -133,6 +144,14 @@ def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
         ]  # fmt: skip
         columns = ("sweep", "method", "done", "failed", "best", "metric", "begun (UTC)")
         table(columns, cells, numbers=("done", "failed", "best"), whole=("sweep",))
+    elif kind == "pipelines":
+        cells = [
+            (row["pipeline"], f"{sum(state in ('done', 'reused') for state in row['stages'].values())} of "
+             f"{len(row['stages'])}", ", ".join(sorted(set(row["stages"].values()) - {"done", "reused"})),
+             str(row["times"]), (row["begun"] or "")[:16])
+            for row in rows
+        ]  # fmt: skip
+        table(("pipeline", "done", "others", "times", "begun (UTC)"), cells, numbers=("done", "times"))
     elif kind == "trainings":
         cells = [
             (row["training"][:8], row["name"], row["stage"], f"{row['step']} of {row['steps']}", number(row["loss"]),

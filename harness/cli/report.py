@@ -20,6 +20,7 @@ from harness.report.comment import render_markdown
 from harness.report.content import Board, Report, report_document
 from harness.report.gather import Reporter
 from harness.report.page import render_page
+from harness.report.pipeline import PipelineReport, render_pipeline
 from harness.report.sweep import SweepReport, render_sweep
 from harness.report.text import count, plural
 from harness.session import Session, open_session
@@ -40,6 +41,8 @@ OWN = 150_000
               help="A training, by its id or the id's beginning; several are laid over each other.")  # fmt: skip
 @click.option("--sweep", "sweeps", multiple=True, metavar="NAME",
               help="A sweep instead, by its name: `harness list sweeps` shows them.")  # fmt: skip
+@click.option("--pipeline", "pipelines", multiple=True, metavar="NAME",
+              help="A pipeline instead, by its name: `harness list pipelines` shows them.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="The file to write; `-` is stdout.  [default: report.html, and stdout for md and json]")  # fmt: skip
 @click.option(
@@ -52,8 +55,9 @@ OWN = 150_000
               help="The page's size, about; thumbnails and traces are made smaller and fewer to fit.")  # fmt: skip
 @config_option
 def command(
-    names: tuple[str, ...], trained: tuple[str, ...], sweeps: tuple[str, ...], out: Path | None, kind: str | None,
-    protocol: str | None, data: Path | None, pictures: bool, megabytes: float, config: Path | None,
+    names: tuple[str, ...], trained: tuple[str, ...], sweeps: tuple[str, ...], pipelines: tuple[str, ...],
+    out: Path | None, kind: str | None, protocol: str | None, data: Path | None, pictures: bool, megabytes: float,
+    config: Path | None,
 ) -> None:  # fmt: skip
     """Write a report of one or more stored runs: one HTML page that needs no network, Markdown, or JSON.
 
@@ -62,12 +66,16 @@ def command(
     checkpoint, its curves are shown; a training's id in the place of a run shows that training alone.
     """
     kind = kind or _kind(out)
-    if sweeps:
-        if names or trained or len(sweeps) > 1 or kind != "html":
+    if sweeps or pipelines:
+        if names or trained or len(sweeps + pipelines) > 1 or kind != "html":
             raise click.UsageError(
-                "--sweep NAME is one HTML page about that sweep alone; `harness sweep --json` has JSON"
+                "--sweep NAME and --pipeline NAME are each one HTML page about that alone; `harness sweep --json` and "
+                "`harness pipeline --json` have JSON"
             )
-        _report_sweep(sweeps[0], out or DEFAULT, config)
+        if sweeps:
+            _report_sweep(sweeps[0], out or DEFAULT, config)
+        else:
+            _report_pipeline(pipelines[0], out or DEFAULT, config)
         return
     if not names and not trained:
         raise click.UsageError(
@@ -94,14 +102,9 @@ def command(
             content = render_markdown(report)
         else:
             content = _page(reporter, report, data, pictures, int(megabytes * 1_000_000))
-    target = out or (DEFAULT if kind == "html" else Path("-"))
-    if str(target) == "-":
-        sys.stdout.write(content)
-        return
-    _write(target, content)
     what = [plural(len(report.runs), "run")] if report.runs else []
     what += [plural(len(report.courses), "training")] if report.courses else []
-    say(f"{target}: {', '.join(what)}, {len(content.encode()) / 1e6:.1f} MB")
+    _put(out or (DEFAULT if kind == "html" else Path("-")), content, ", ".join(what))
 
 
 def _report_sweep(name: str, target: Path, config: Path | None) -> None:
@@ -110,11 +113,24 @@ def _report_sweep(name: str, target: Path, config: Path | None) -> None:
         work = called[0] if called else session.work.get("sweep", name)  # which says what there is
         items = session.work.items(work)
         content = render_sweep(SweepReport(work, items))
+    _put(target, content, plural(len(items), "trial"))
+
+
+def _report_pipeline(name: str, target: Path, config: Path | None) -> None:
+    with open_session(config=config) as session:
+        work = session.work.get("pipeline", name)
+        report = PipelineReport(work, session.work.items(work))
+        content = render_pipeline(report)
+    _put(target, content, plural(len(report.stages), "stage"))
+
+
+def _put(target: Path, content: str, what: str) -> None:
+    """Writes a page where it is wanted."""
     if str(target) == "-":
         sys.stdout.write(content)
         return
     _write(target, content)
-    say(f"{target}: {plural(len(items), 'trial')}, {len(content.encode()) / 1e6:.1f} MB")
+    say(f"{target}: {what}, {len(content.encode()) / 1e6:.1f} MB")
 
 
 def _kind(out: Path | None) -> str:
