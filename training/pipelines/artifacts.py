@@ -13,6 +13,7 @@ import msgspec
 from harness import HarnessError, Json, Session, UnknownName, Version
 from training.jobs.task import result_of
 from training.pipelines.identity import Artifact
+from training.pipelines.progress import last_line
 from training.pipelines.settings import Gate, Job, Stage
 
 KEPT: Final = ("run", "model", "benchmark", "limit", "n", "coverage", "failures", "scores", "unscored", "inapplicable")
@@ -52,6 +53,21 @@ def collect(stage: Stage, ended: Ended, session: Session) -> dict[str, Json]:
         key: asdict(_output(stage, key, document, ended, told["scores"], session)) for key in stage.outputs
     }
     return told
+
+
+def failure(stage: Stage, code: int, log: Path) -> tuple[str, dict[str, Json]]:
+    """Why a stage's process ended badly, in a line, and what it said all the same."""
+    document = result_of(log) or {}
+    if stage.gate is None or "findings" not in document:
+        return ": ".join(filter(None, (f"exit code {code}", last_line(log)))), {}
+    told: dict[str, Json] = {"outputs": {}, "scores": list(_scores(stage.kind, document)), **_told("gate", document)}
+    lacking = [
+        f"{row['name']} {'is not there' if row['value'] is None else format(row['value'], '.3f')} ({row['needed']}: "
+        f"{row['status']})"
+        for row in told["scores"]
+        if row["status"] not in ("pass", "skipped")
+    ]
+    return f"{document['verdict']}: {'; '.join(lacking)}", told
 
 
 def stands(stage: Stage, result: Mapping[str, Json], session: Session) -> str | None:

@@ -144,9 +144,9 @@ class Decider:
         if item is None:
             earlier = [other for other in self._state.of(name) if other.status == DONE]
             if not earlier:
-                return "was never done"
+                return "new"
             changes = found.changes(earlier[-1].document["recipe"])
-            return "; ".join(changes) or "was never done"
+            return "; ".join(changes) or "new"
         if item.status == DONE:
             return stands(self._pipeline.stages[name], item.result or {}, self._session)
         if item.status in OPEN:

@@ -13,7 +13,7 @@ from harness import GateFailed, HarnessError, Incomplete, LostClaim, Session, Wo
 from training.jobs.targets import Running
 from training.jobs.task import PREEMPTED
 from training.pipelines import progress
-from training.pipelines.artifacts import Ended, collect
+from training.pipelines.artifacts import Ended, collect, failure
 from training.pipelines.deciding import Choice, Decider, Decision, Outcome
 from training.pipelines.progress import ENDED, GOOD, Progress
 from training.pipelines.reading import Pipeline
@@ -134,7 +134,7 @@ class Driver:
         item = decision.item
         assert item is not None
         stage = self.stages[name]
-        stage.began, stage.ended = item.note.get("began"), item.note.get("ended")
+        stage.began, stage.ended, stage.log = item.note["began"], item.note["ended"], Path(item.note["log"])
         self._done(name, decision.done, progress.REUSED, decision.why)
 
     def _start(self) -> None:
@@ -197,9 +197,11 @@ class Driver:
             self._state.refresh()
             self._change(name, progress.WAITING, f"{reason}; goes on, {preempted} of {stage.retries} times")
         else:
-            after = f" after {preempted - 1} retries" if code in PREEMPTED else ""
-            reason = f"exit code {code}{after}"
-            self._state.failed(attempt.item, reason)
+            reason, said = failure(stage, code, Path(attempt.note["log"]))
+            if code in PREEMPTED:
+                reason = f"was ended from outside {preempted} times; {reason}"
+            self.stages[name].result = said
+            self._state.failed(attempt.item, reason, said)
             states = {Incomplete.exit_code: progress.INCOMPLETE}
             if stage.kind in GATES:
                 states[GateFailed.exit_code] = progress.GATE_FAILED
@@ -215,7 +217,8 @@ class Driver:
             self._fail(name, error)
             return
         self.stages[name].ended = time.time()
-        self._state.beat(attempt.item, {"began": attempt.note["began"], "ended": self.stages[name].ended})
+        note = {key: attempt.note[key] for key in ("began", "log")}
+        self._state.beat(attempt.item, {**note, "ended": self.stages[name].ended})
         self._state.done(attempt.item, result)
         self._done(name, Outcome(attempt.decision.recipe.id, result), progress.DONE, attempt.decision.why)
 

@@ -23,7 +23,7 @@ SIGNS: Final = {
     progress.WAITING: ("·", "dim"),
     progress.RUNNING: ("▶", "cyan"),
     progress.AWAITED: ("◌", "cyan"),
-    progress.REUSED: ("✓", "green dim"),
+    progress.REUSED: ("↻", "green"),
     progress.DONE: ("✓", "green"),
     progress.GATE_FAILED: ("✗", "red"),
     progress.INCOMPLETE: ("?", "yellow"),
@@ -104,7 +104,7 @@ def told(stage: Progress) -> list[str]:
         return [": ".join(filter(None, (stage.name, said, stage.line())))]
     lines = [f"{stage.name}: {stage.state}" + (f": {stage.why}" if stage.why else "")]
     if stage.state in progress.CODES and stage.log is not None:
-        lines += [f"  │ {line}" for line in tail(stage.log)]
+        lines += [f"  │ {line}" for line in tail(stage.log) if not stage.result]  # what it said is told already
         lines.append(f"  its whole output is in {stage.log}")
     return lines
 
