@@ -37,6 +37,7 @@ QUIET: Final = {
     "WANDB_DISABLE_CODE": "true",
     "WANDB_DISABLE_GIT": "true",
     "WANDB_HOST": " ",
+    "WANDB_PROGRAM": "launch",
     "WANDB_SAVE_CODE": "false",
     "WANDB_X_DISABLE_META": "true",
     "WANDB_X_DISABLE_STATS": "true",
@@ -100,14 +101,23 @@ class WandbTarget:
 
     def _make_queue(self, wanted: Mapping[str, Any]) -> None:
         queue = wanted["queue"]
-        kind = None
-        with suppress(Exception):  # of which kind the SDK's error is where there is none depends on what else there is
-            kind = self.api.run_queue(queue["entity"], queue["name"]).type
+        kind = self._kind(queue)
         if kind is None:
-            with _told(f"the queue {queue['name']}"):
+            try:
                 self.api.create_run_queue(name=queue["name"], type=queue["type"], entity=queue["entity"])
-        elif kind != queue["type"]:
+            except Exception as error:
+                kind = self._kind(queue)  # somebody else may just have made it
+                if kind is None:
+                    raise HarnessError(f"the queue {queue['name']}: W&B says: {_reason(error)}") from error
+        if kind not in (None, queue["type"]):
             raise UsageError(f"the queue {queue['name']} is of kind {kind}, and the job wants {queue['type']}")
+
+    def _kind(self, queue: Mapping[str, Any]) -> str | None:
+        """The kind of resource that a queue is of; None where it is not there."""
+        # Which error the SDK raises for a queue that is not there depends on what else is.
+        with suppress(Exception):
+            return str(self.api.run_queue(queue["entity"], queue["name"]).type)
+        return None
 
 
 class WandbJob:
