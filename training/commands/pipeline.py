@@ -35,6 +35,8 @@ WIDTH = 100
 @click.option(
     "--engine", type=click.Choice(list(TARGETS)), default="local", show_default=True, help="Where stages run."
 )
+@click.option("--address", help="With --engine ray: the cluster's, such as http://127.0.0.1:8265.")
+@click.option("--queue", help="With --engine wandb: the queue of W&B Launch.")
 @click.option(
     "--parallel", type=click.IntRange(min=1), help="Stages at once; by default as the file says, or a core's each."
 )
@@ -46,8 +48,9 @@ WIDTH = 100
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
-    context: click.Context, file: Path, changes: Sequence[str], engine: str, parallel: int | None, start: str | None,
-    only: Sequence[str], forced: Sequence[str], dry_run: bool, report: Path | None, as_json: bool,
+    context: click.Context, file: Path, changes: Sequence[str], engine: str, address: str | None, queue: str | None,
+    parallel: int | None, start: str | None, only: Sequence[str], forced: Sequence[str], dry_run: bool,
+    report: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Carry out the stages of a pipeline, each once for the same settings and inputs.
 
@@ -58,6 +61,7 @@ def command(
     harness pipeline training/configs/pipelines/vlm.yaml
     harness pipeline training/configs/pipelines/vlm.yaml --set limit=100 --dry-run
     """
+    options = _options(engine, address, queue)
     pipeline = read_pipeline(file, changes)
     with open_session() as session:
         check(pipeline, session)
@@ -65,7 +69,7 @@ def command(
         if dry_run:
             _plan(pipeline, session, choice, as_json=as_json)
             return
-        stages = _carry_out(pipeline, session, choice, engine, parallel or pipeline.settings.parallel)
+        stages = _carry_out(pipeline, session, choice, Starter(session, engine, options), parallel)
         if as_json:
             documents = [stage.document(session.home.absolute()) for stage in stages.values()]
             click.echo(msgspec.json.encode({"pipeline": pipeline.name, "stages": documents}))
@@ -76,15 +80,24 @@ def command(
     context.exit(exit_code(stages.values()))
 
 
+def _options(engine: str, address: str | None, queue: str | None) -> dict[str, str]:
+    """What the place needs beside its name."""
+    if address is not None and engine != "ray":
+        raise click.UsageError("--address is a Ray cluster's: add --engine ray")
+    if (queue is not None) != (engine == "wandb"):
+        raise click.UsageError("--engine wandb and --queue go together: name a queue of W&B Launch")
+    return {name: value for name, value in (("address", address), ("queue", queue)) if value is not None}
+
+
 def _carry_out(
-    pipeline: Pipeline, session: Session, choice: Choice, engine: str, parallel: int | None
+    pipeline: Pipeline, session: Session, choice: Choice, starter: Starter, parallel: int | None
 ) -> Mapping[str, Progress]:
-    starter = Starter(session, engine)
+    parallel = parallel or pipeline.settings.parallel
     cores = os.cpu_count() or 1
     watcher = Live(Console(stderr=True)) if sys.stderr.isatty() else Lines(_say)
     driver = Driver(
         pipeline, session, starter, choice, parallel=parallel or cores, watcher=watcher,
-        cores=cores if engine == "local" and parallel is None else None,
+        cores=cores if starter.engine == "local" and parallel is None else None,
     )  # fmt: skip
     try:
         with watcher.watching(driver.stages):

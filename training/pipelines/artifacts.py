@@ -46,7 +46,9 @@ def collect(stage: Stage, ended: Ended, session: Session) -> dict[str, Json]:
         HarnessError: its process did not say, or did not make, what the file promises.
     """
     document = result_of(ended.log) or {}
-    if not document and not (isinstance(stage.action, Job) and stage.action.command):
+    if stage.job is not None:
+        document = document if stage.job.command else document.get("result") or {}
+    elif not document:
         raise HarnessError(f"the command ended well and said no result; its output is in {ended.log}")
     told: dict[str, Json] = {"scores": list(_scores(stage.kind, document)), **_told(stage.kind, document)}
     told["outputs"] = {

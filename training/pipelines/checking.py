@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Any, Final
 
 import msgspec
 
-from harness import ConfigError, HarnessError, Session, UnknownName, read_yaml
+from harness import ConfigError, HarnessError, Session, UnknownName
 from training.pipelines.commands import changes
-from training.pipelines.contents import Anything
-from training.pipelines.examining import examine
+from training.pipelines.contents import Contents, named_file, read_any
+from training.pipelines.examining import Question, examine
 from training.pipelines.graph import cycle
 from training.pipelines.placeholders import DEPENDENCY, SECTIONS, fill, found
 from training.pipelines.reading import Kept, Made, Pipeline
-from training.pipelines.settings import Evaluate, Gate, Job, Promote, Sweep
+from training.pipelines.settings import Evaluate, Gate, Job, Promote
 
-EXAMINED: Final = "examined config"
-"""Under which kind of work it is remembered what a config makes."""
+EXAMINED: Final = "examined file"
+"""Under which kind of work it is remembered what a file makes."""
 EVALUATION: Final = "evaluation"
 TYPES: Final = {"evaluate": EVALUATION, "sweep": EVALUATION, "gate": EVALUATION}
 """Kind of stage -> the type of what it publishes; a training makes what its config says, a job anything."""
@@ -189,48 +189,44 @@ def _tried(pipeline: Pipeline, look: Any, *at: Any) -> Iterator[ConfigError]:
 
 
 def _files(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]:
+    """What stages read is there."""
     for name, stage in pipeline.stages.items():
-        action, at = stage.action, ("stages", name, stage.kind)
-        named: Sequence[Any] = ()
-        if isinstance(action, Sweep):
-            named = (action.file,)
-        elif isinstance(action, Job):
-            named = () if action.file is None else (action.file,)
-            for path in action.reads:
-                if not path.exists():
-                    yield pipeline.error(f"reads: there is no {path}", *at, "reads")
-        for path in named:
-            yield from _tried(pipeline, lambda p=path: read_yaml(pipeline.path(p), Anything), *at, "file")
+        for index, path in enumerate(stage.job.reads if stage.job is not None else ()):
+            if not path.exists():
+                yield pipeline.error(f"reads: there is no {path}", "stages", name, "job", "reads", index)
 
 
 def _configs(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]:
-    """The configs of trainings load, and make what the stages publish."""
-    asked: dict[str, tuple[str, str, list[str]]] = {}
+    """The files of trainings, sweeps and jobs are good, and trainings make what the stages publish."""
+    asked: dict[str, tuple[str, Question]] = {}
+    contents = Contents(session)
     for name, stage in pipeline.stages.items():
-        if stage.train is None:
+        named = named_file(pipeline, stage)
+        if named is None:
             continue
-        path = pipeline.path(stage.train.config)
-        changed = changes(fill(stage.train.set, _known(pipeline, name)))
+        path, settings = named
+        changed = changes(fill(settings, _known(pipeline, name)))
         try:
-            content = read_yaml(path, Anything, changed).model_dump(mode="json")
+            content = read_any(path, changed)
         except HarnessError as error:
-            yield pipeline.error(f"train: {error}", "stages", name, "train")
+            yield pipeline.error(f"{stage.kind}: {error}", "stages", name, stage.kind)
             continue
-        asked[name] = (_key(content), str(path), changed)
+        key = _key([stage.kind, content, contents.named(content, path.parent) if stage.sweep else {}])
+        asked[name] = (key, (stage.kind, str(path), changed))
     for name, answer in _examined(asked, session).items():
         yield from _compared(pipeline, name, answer)
 
 
-def _examined(asked: Mapping[str, tuple[str, str, list[str]]], session: Session) -> dict[str, Mapping[str, Any]]:
-    """What is known of each stage's config; good ones are looked at once, since that takes seconds."""
+def _examined(asked: Mapping[str, tuple[str, Question]], session: Session) -> dict[str, Mapping[str, Any]]:
+    """What is known of each stage's file; good ones are looked at once, since that takes seconds."""
     known: dict[str, Mapping[str, Any]] = {}
-    for name, (key, _, _) in asked.items():
+    for name, (key, _) in asked.items():
         try:
             known[name] = session.work.get(EXAMINED, key).document
         except UnknownName:
             continue
     new = [name for name in asked if name not in known]
-    for name, answer in zip(new, examine([asked[name][1:] for name in new]), strict=True):
+    for name, answer in zip(new, examine([asked[name][1] for name in new]), strict=True):
         if "error" not in answer:
             session.work.open(EXAMINED, asked[name][0], answer)
         known[name] = answer
@@ -238,8 +234,10 @@ def _examined(asked: Mapping[str, tuple[str, str, list[str]]], session: Session)
 
 
 def _compared(pipeline: Pipeline, name: str, answer: Mapping[str, Any]) -> Iterator[ConfigError]:
+    kind = pipeline.stages[name].kind
     if "error" in answer:
-        yield pipeline.error(f"train: {answer['error']}", "stages", name, "train")
+        yield pipeline.error(f"{kind}: {answer['error']}", "stages", name, kind)
+    if "makes" not in answer:
         return
     for key, output in pipeline.stages[name].outputs.items():
         at = ("stages", name, "outputs", key)

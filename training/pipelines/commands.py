@@ -47,7 +47,7 @@ def _words(pipeline: Pipeline, action: Any, stage: Stage) -> list[str]:
         case Deploy():
             return ["deploy", action.model, *_options(out=str(action.out), policy=action.policy)]
         case _:
-            return ["launch", str(pipeline.path(action.file))]
+            return ["launch", str(pipeline.path(action.file)), *_options(set=changes(action.set))]
 
 
 def _options(**given: Any) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,10 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
-from harness import ConfigError, HarnessError, Json, Session, UnknownName, file_sha256, read_yaml
+from harness import HarnessError, Json, Session, UnknownName, file_sha256, read_yaml
+from training.pipelines.reading import Pipeline
+from training.pipelines.settings import Stage
+from training.sweeps.settings import MACROS
 
 ABSENT: Final = "absent"
 YAML: Final = (".yaml", ".yml")
@@ -24,7 +27,7 @@ _VERSION: Final = re.compile(r"(?:[\w-]+:registry/)?([A-Za-z0-9][\w.-]*):([\w.-]
 """`NAME:REF`, also as the model plugins that load any version of the registry write it."""
 
 
-class Anything(BaseModel):
+class _Anything(BaseModel):
     """Any YAML file."""
 
     model_config = ConfigDict(extra="allow")
@@ -149,10 +152,30 @@ def _existing(text: str, base: Path) -> Path | None:
     return None
 
 
+def named_file(pipeline: Pipeline, stage: Stage) -> tuple[Path, Mapping[str, Any]] | None:
+    """The file that says what a stage does, and the settings that take the place of its own; None without one."""
+    if stage.train is not None:
+        return pipeline.path(stage.train.config), stage.train.set
+    if stage.sweep is not None:
+        return pipeline.path(stage.sweep.file), stage.sweep.set
+    if stage.job is not None and stage.job.file is not None:
+        return pipeline.path(stage.job.file), stage.job.set
+    return None
+
+
+def read_any(path: Path, changes: Sequence[str] = ()) -> Any:
+    """The content of a YAML file, variables of the environment filled in.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return read_yaml(path, _Anything, changes, keep=MACROS).model_dump(mode="json")
+
+
 def _read(path: Path) -> Any:
     try:
-        return read_yaml(path, Anything).model_dump(mode="json")
-    except (ConfigError, HarnessError):
+        return read_any(path)
+    except HarnessError:  # it is no configuration; its content counts all the same
         return None
 
 

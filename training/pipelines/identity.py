@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from harness import HarnessError, Json, read_yaml
+from harness import HarnessError, Json
 from training.pipelines.commands import changes
-from training.pipelines.contents import Anything, Contents
+from training.pipelines.contents import Contents, named_file, read_any
 from training.pipelines.reading import Kept, Pipeline
-from training.pipelines.settings import Deploy, Evaluate, Gate, Job, Promote, Sweep, Train
+from training.pipelines.settings import Deploy, Evaluate, Gate, Job, Promote, Stage
 
 SHOWN: Final = 60
 """Characters of a value that changed."""
@@ -83,23 +84,19 @@ def recipe(
     }
     if stage.outputs:
         parts["outputs"] = {key: output.model_dump(mode="json") for key, output in stage.outputs.items()}
-    return Recipe(parts | dict(_read(pipeline, stage.action, contents)))
+    return Recipe(parts | dict(_read(pipeline, stage, contents)))
 
 
-def _read(pipeline: Pipeline, action: Any, contents: Contents) -> Iterator[tuple[str, str]]:
+def _read(pipeline: Pipeline, stage: Stage, contents: Contents) -> Iterator[tuple[str, str]]:
     """What is read beside the inputs."""
+    action = stage.action
+    if (named := named_file(pipeline, stage)) is not None:
+        path, settings = named
+        yield f"file {os.path.relpath(path, pipeline.file.parent)}", contents.file(path)
+        with suppress(HarnessError):  # the check has looked at it; if it went since, its absence is in the recipe
+            yield from contents.named(read_any(path, changes(settings)), path.parent).items()
     match action:
-        case Train():
-            path = pipeline.path(action.config)
-            yield f"file {action.config}", contents.file(path)
-            yield from contents.named(_merged(path, action), path.parent).items()
-        case Sweep():
-            path = pipeline.path(action.file)
-            yield f"file {action.file}", contents.file(path)
-            yield from contents.named(_merged(path, action), path.parent).items()
         case Job():
-            if action.file is not None:
-                yield f"file {action.file}", contents.file(pipeline.path(action.file))
             for read in action.reads:
                 yield f"file {read}", contents.file(read)
         case Evaluate():
@@ -111,14 +108,6 @@ def _read(pipeline: Pipeline, action: Any, contents: Contents) -> Iterator[tuple
             if action.policy is not None:
                 yield f"policy {action.policy}", contents.policy(action.policy)
             yield from contents.named([action.model], pipeline.file.parent).items()
-
-
-def _merged(path: Path, action: Train | Sweep) -> Any:
-    """A config with the settings that take the place of its own; what inputs stand for is known by their digests."""
-    try:
-        return read_yaml(path, Anything, changes(action.set)).model_dump(mode="json")
-    except HarnessError:
-        return None
 
 
 def _differences(old: Json, new: Json, at: str = "") -> Iterator[str]:

@@ -104,6 +104,8 @@ class Job(Settings):
 
     file: Path | None = None
     """The job's file, from the folder of the pipeline file."""
+    set: dict[str, Any] = Field(default={})
+    """What takes the place of the file's, such as `parameters.steps: 5`."""
     command: tuple[str, ...] = ()
     """Program and arguments, carried out where the pipeline is run. It writes what it makes into {outputs.NAME}."""
     reads: tuple[Path, ...] = ()
@@ -113,6 +115,8 @@ class Job(Settings):
     def _one(self) -> Job:
         if (self.file is None) == (not self.command):
             raise ValueError("give either file: or command:")
+        if self.set and self.file is None:
+            raise ValueError("set: changes a job's file; a command is written as it should be")
         return self
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import HarnessError, Session, UnknownName, WorkItem
-from training.jobs.targets import Running, Target, choose_target
+from harness import HarnessError, Session, WorkItem
+from training.jobs.targets import Running, choose_target
 from training.jobs.task import Resources, Task
 from training.pipelines.commands import command
 from training.pipelines.deciding import Decision
@@ -26,12 +26,14 @@ class Starter:
 
     Args:
         engine: the name of the place.
+        options: its own, such as the address of a cluster.
     """
 
-    def __init__(self, session: Session, engine: str) -> None:
+    def __init__(self, session: Session, engine: str, options: Mapping[str, str] | None = None) -> None:
         self.engine = engine
+        self._options = dict(options or {})
         self._home = session.home.absolute()
-        self._targets: dict[str, Target] = {engine: choose_target(engine)}
+        self._target = choose_target(engine, **self._options)
 
     def start(
         self, pipeline: Pipeline, name: str, decision: Decision, item: WorkItem, state: State
@@ -51,6 +53,7 @@ class Starter:
             "preempted": note.get("preempted", 0),
             "began": time.time(),
             "engine": self.engine,
+            "options": self._options,
             "log": str(self.folder(pipeline, name, item) / f"{item.attempt}.log"),
             "key": f"{pipeline.name}-{name}-{uuid.uuid4().hex[:12]}",
         }
@@ -59,7 +62,7 @@ class Starter:
             made = self.folder(pipeline, name, item) / "outputs" / output
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir(parents=True)
-        running = self._targets[self.engine].start(self._task(name, words, stage, note))
+        running = self._target.start(self._task(name, words, stage, note))
         note["target"] = dict(running.note)
         state.beat(item, note)
         return running, note
@@ -77,9 +80,8 @@ class Starter:
         return Resources(needs.cpus, needs.gpus, None if needs.memory is None else int(needs.memory), needs.custom)
 
     def close(self) -> None:
-        """Gives back what the places hold."""
-        for target in self._targets.values():
-            target.close()
+        """Gives back what the place holds."""
+        self._target.close()
 
     def _known(self, pipeline: Pipeline, name: str, decision: Decision, item: WorkItem) -> Mapping[str, str]:
         """What the placeholders of a stage stand for."""
@@ -101,12 +103,10 @@ class Starter:
 
     def _find(self, task: Task, note: Mapping[str, Any]) -> Running | None:
         """The process that an earlier command started, at whatever place that was."""
-        engine = note["engine"]
-        if engine not in self._targets:
+        target = self._target
+        if (note["engine"], note["options"]) != (self.engine, self._options):
             try:
-                self._targets[engine] = choose_target(engine)
-            except UnknownName:
+                target = choose_target(note["engine"], **note["options"])
+            except HarnessError:  # nobody answers there any more, and nothing can be at work where nobody is
                 return None
-            except HarnessError:  # nothing that was started there is left where nobody answers
-                return None
-        return self._targets[engine].find(task, note.get("target", {}))
+        return target.find(task, note.get("target", {}))
