@@ -180,5 +180,5 @@ def _make_durable(folder: Path) -> None:
 
 
 def server_key(server: str) -> str:
-    """A short name for a server, in which no part of its address can be read as a folder."""
-    return f"{quote(server.partition('://')[2], safe='')[:64]}-{hashlib.sha256(server.encode()).hexdigest()[:8]}"
+    """A short name for a server."""
+    return f"{server.partition('://')[2][:64]}-{hashlib.sha256(server.encode()).hexdigest()[:8]}"

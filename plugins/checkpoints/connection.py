@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,8 +19,8 @@ from harness import ConfigError, HarnessError, MissingExtra, StoreError
 
 PATIENCE: Final = 30.0
 """Seconds that an answer may take, its retries among them, where nothing else is configured."""
-ATTEMPTS: Final = 8
-"""How often a request of a run is repeated within that time."""
+SLOWEST: Final = 250_000
+"""Bytes a second under which an upload counts as stuck."""
 OFFLINE: Final = ("offline", "dryrun", "disabled")
 REFUSED: Final = (401, 403)
 QUIET: Final = {
@@ -140,6 +141,8 @@ class Connection:
         except Exception as error:
             status = status_of(error)
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            if "did not respond in time" in reason:
+                reason = "no answer in time"
             if status in REFUSED:
                 raise ConfigError(
                     f"{self}: {what}: the server refuses it ({reason}); `wandb login --relogin`, or ask for access"
@@ -150,15 +153,19 @@ class Connection:
             ) from error
 
     @contextmanager
-    def run(self, job_type: str, name: str) -> Iterator[Any]:
-        """A W&B run for the block, beside any that the process has open; its files here are removed afterwards."""
+    def run(self, job_type: str, name: str, largest: int) -> Iterator[Any]:
+        """A W&B run for the block, beside any that the process has open; its files here are removed afterwards.
+
+        Args:
+            largest: bytes of the largest file that it will upload.
+        """
         self.check()
         wandb = self._sdk()
-        with tempfile.TemporaryDirectory(prefix="harness-wandb-", ignore_cleanup_errors=True) as scratch:
+        with neutral_folder() as scratch:
             with self.asking(f"opening a run to {name}"):
                 run = wandb.init(
-                    entity=self.entity, project=self.project, job_type=job_type, name=name, dir=scratch, mode="online",
-                    reinit="create_new", settings=wandb.Settings(**self._settings()),
+                    entity=self.entity, project=self.project, job_type=job_type, name=name, dir=str(scratch),
+                    mode="online", reinit="create_new", settings=wandb.Settings(**self._settings(largest)),
                 )  # fmt: skip
             try:
                 yield run
@@ -169,17 +176,20 @@ class Connection:
             with self.asking(f"closing the run to {name}"):
                 run.finish()
 
-    def _settings(self) -> dict[str, Any]:
-        waits: dict[str, float] = {}
-        for client in ("graphql", "file_transfer", "file_stream"):
-            waits[f"x_{client}_retry_max"] = ATTEMPTS
-            waits[f"x_{client}_retry_wait_min_seconds"] = self.timeout / 60
-            waits[f"x_{client}_retry_wait_max_seconds"] = self.timeout / 6
+    def _settings(self, largest: int) -> dict[str, Any]:
+        seconds, longest = max(1, round(self.timeout)), max(1, round(self.timeout / 6))
+        waits: dict[str, int] = {}
+        for client in ("graphql", "file_transfer", "file_stream"):  # the SDK takes whole seconds
+            waits[f"x_{client}_retry_max"] = max(2, seconds // longest)
+            waits[f"x_{client}_retry_wait_min_seconds"] = 1
+            waits[f"x_{client}_retry_wait_max_seconds"] = longest
         return {
             **QUIET,
             **waits,
-            "x_graphql_timeout_seconds": self.timeout,
-            "x_file_stream_timeout_seconds": self.timeout,
+            "base_url": self.server,
+            "x_graphql_timeout_seconds": seconds,
+            "x_file_stream_timeout_seconds": seconds,
+            "x_file_transfer_timeout_seconds": seconds + largest // SLOWEST,
             "init_timeout": self.timeout,
             "finish_timeout": self.timeout,
         }
@@ -190,6 +200,15 @@ class Connection:
         import wandb
 
         return wandb
+
+
+@contextmanager
+def neutral_folder() -> Iterator[Path]:
+    """A temporary folder, whose name says nothing of the user where the machine has a common place for such."""
+    common = Path("/tmp")
+    place = common if common.is_dir() and os.access(common, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="harness-wandb-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def logged_in(server: str) -> bool:

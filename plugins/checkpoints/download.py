@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from harness import IntegrityError, UnknownVersion
+from harness import IntegrityError, StoreError, UnknownVersion
 from plugins.checkpoints.cache import Cache, Known, server_key
 from plugins.checkpoints.project import Project
 from plugins.checkpoints.records import comparable, number_of, record_of
+
+TRIES: Final = 3
+"""How often a download is tried again of which nothing more came."""
+PAUSE: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -83,8 +88,19 @@ def download(artifact: Any, folder: Path, project: Project, where: str) -> None:
         IntegrityError: what came is not what W&B says that it has.
         StoreError: it could not be loaded whole. What came is kept.
     """
-    with project.connection.asking(f"downloading {where}"):
-        artifact.download(root=str(folder), skip_cache=True)
+    tries, there = 0, -1
+    while True:
+        try:
+            with project.connection.asking(f"downloading {where}"):
+                artifact.download(root=str(folder), skip_cache=True)
+            break
+        except StoreError:
+            tries, there, before = tries + 1, sum(path.is_file() for path in folder.rglob("*")), there
+            if there > before:  # some more of it came
+                tries = 0
+            if tries > TRIES:
+                raise
+            time.sleep(PAUSE)
     try:
         artifact.verify(root=str(folder))
     except ValueError as error:

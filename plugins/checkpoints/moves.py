@@ -14,24 +14,25 @@ moving is waited for during a few times the configured timeout, no longer.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from harness import LATEST, AliasMove, CheckpointError, Json, StoreError
+from plugins.checkpoints.connection import neutral_folder
 from plugins.checkpoints.project import LOG, Project
 from plugins.checkpoints.records import KEY, UNKNOWN, Published, moment, now, number_of, record_of
 
 TRIES: Final = 10
 """How often a writer that others were quicker than looks again."""
 POLL: Final = 0.5
+WITHDRAWN: Final = -2
+"""What an entry says that it had seen whose writer has given it up."""
 FORGOTTEN: Final = 3600.0
 """Seconds after which nobody is any more about to carry out what an entry says."""
 LONGEST: Final = 128
@@ -50,11 +51,13 @@ class Entry(msgspec.Struct, frozen=True):
     """What an artifact of the log says.
 
     Attributes:
+        id: of this entry alone, so that its writer knows it again, and no two are the same content to W&B.
         seen: the number of the newest entry before it; -1 where there was none.
         newest: the number of the name's newest version then: orders it among publications.
         deleted: the number of a version that is removed with it, and how that had been published.
     """
 
+    id: str
     seen: int
     newest: int
     moves: tuple[Moved, ...]
@@ -73,11 +76,13 @@ class Change:
     Attributes:
         moves: of aliases.
         carry_out: does it.
+        prepare: what must succeed before.
         deleted: the artifact that is removed with it.
     """
 
     moves: tuple[Moved, ...]
     carry_out: Callable[[], None]
+    prepare: Callable[[], None] = lambda: None
     deleted: Any | None = None
 
 
@@ -98,6 +103,7 @@ class Log:
         Raises:
             CheckpointError: what `decide` raises; or others were quicker each time.
         """
+        connection = self._project.connection
         for _ in range(TRIES):
             seen = self._settled()
             versions = self._project.versions(self._name)
@@ -105,7 +111,7 @@ class Log:
             if change is None:
                 return
             entry = Entry(
-                seen, number_of(versions[0]), change.moves, now(), self._project.connection.user, reason,
+                uuid.uuid4().hex, seen, number_of(versions[0]), change.moves, now(), connection.user, reason,
                 deleted=None if change.deleted is None else number_of(change.deleted),
                 published=None if change.deleted is None else published(change.deleted),
             )  # fmt: skip
@@ -113,15 +119,19 @@ class Log:
             claim = self._write(entry)
             if number_of(claim) != seen + 1:
                 continue
-            if time.monotonic() - began > self._patience / 2:
-                raise StoreError(
-                    f"{self._project.connection}: took too long to move aliases of {self._name} safely; nothing was "
-                    "moved: run the same command again"
-                )
-            with self._project.connection.asking(f"changing {self._name}"):
+            with connection.asking(f"changing {self._name}"):
+                try:
+                    change.prepare()
+                    if time.monotonic() - began > self._patience / 2:
+                        raise StoreError(
+                            f"{connection}: took too long to move aliases of {self._name} safely; nothing was moved: "
+                            "run the same command again"
+                        )
+                except BaseException:
+                    _rewrite(claim, msgspec.structs.replace(entry, seen=WITHDRAWN))  # nobody need wait for it
+                    raise
                 change.carry_out()
-                claim.metadata = _metadata(msgspec.structs.replace(entry, done=True))
-                claim.save()
+                _rewrite(claim, msgspec.structs.replace(entry, done=True))
             return
         raise CheckpointError(
             f"{self._name}: others moved its aliases each time that this was about to; see `harness checkpoints log "
@@ -188,15 +198,24 @@ class Log:
         return kept[::-1]
 
     def _write(self, entry: Entry) -> Any:
-        with tempfile.TemporaryDirectory(prefix="harness-wandb-") as scratch:
-            file = Path(scratch, "move.json")
-            file.write_bytes(
-                msgspec.json.encode({"id": uuid.uuid4().hex, "move": entry})
-            )  # no two are the same content
+        """The artifact that says it; where the answer was lost, the one that is there all the same."""
+        with neutral_folder() as scratch:
+            file = scratch / "move.json"
+            file.write_bytes(msgspec.json.encode(entry))
             name = ", ".join(f"{self._name}:{move.alias}" for move in entry.moves) or f"{self._name}:v{entry.deleted}"
-            return self._project.log(
-                self._collection, LOG, {"move.json": file}, _metadata(entry), run=("alias", f"move {name}"[:LONGEST])
-            )
+            try:
+                return self._project.log(
+                    self._collection,
+                    LOG,
+                    {"move.json": file},
+                    _metadata(entry),
+                    run=("alias", f"move {name}"[:LONGEST]),
+                )
+            except StoreError:
+                for artifact in self._project.logged(LOG, self._collection):
+                    if artifact.metadata.get(KEY, {}).get("id") == entry.id:
+                        return artifact
+                raise
 
     @property
     def _patience(self) -> float:
@@ -241,6 +260,11 @@ def _fulfilled(entry: Entry, holders: Mapping[str, int | None], versions: Sequen
     """Whether all is as the entry says that it was to become."""
     gone = entry.deleted is None or all(number_of(artifact) != entry.deleted for artifact in versions)
     return gone and all(holders.get(move.alias) == move.after for move in entry.moves)
+
+
+def _rewrite(artifact: Any, entry: Entry) -> None:
+    artifact.metadata = _metadata(entry)
+    artifact.save()
 
 
 def _metadata(entry: Entry) -> dict[str, Json]:

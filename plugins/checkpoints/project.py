@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import CheckpointError, Json
-from plugins.checkpoints.connection import Connection, is_absence
+from plugins.checkpoints.connection import Connection, is_absence, neutral_folder
 from plugins.checkpoints.records import number_of
 
 LOG: Final = "harness-alias-log"
@@ -104,15 +104,23 @@ class Project:
             CheckpointError: the files are not what the digest is of; they changed meanwhile.
             StoreError: the server does not take it.
         """
-        with self.connection.run(*run) as opened, self.connection.asking(f"uploading a version of {name}"):
+        largest = max(source.stat().st_size for source in files.values())
+        with (
+            neutral_folder() as links,
+            self.connection.run(*run, largest) as opened,
+            self.connection.asking(f"uploading a version of {name}"),
+        ):
             import wandb
 
             for used in inputs:
                 opened.use_artifact(used)
             artifact = wandb.Artifact(name, type, metadata=dict(metadata))
-            for path, source in files.items():
-                # Read where they lie: a copy would cost as much disk again, and can be lost before it is sent.
-                artifact.add_file(str(source), name=path, policy="immutable", skip_cache=True)
+            for index, (path, source) in enumerate(files.items()):
+                # Read where they lie: a copy would cost as much disk again, and can be lost before it is sent. The
+                # manifest that is sent names the file that was read: it is a link that says nothing of this machine.
+                link = links / str(index)
+                link.symlink_to(source.absolute())
+                artifact.add_file(str(link), name=path, policy="immutable", skip_cache=True)
             if digest is not None and artifact.digest != digest:
                 raise CheckpointError(
                     f"{name}: files changed while they were read; publish them once they are finished"

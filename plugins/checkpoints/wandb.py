@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness import (
     CheckpointError,
     Json,
     Resolved,
+    StoreError,
     UnknownName,
     UnknownVersion,
     UsageError,
@@ -39,6 +41,8 @@ from plugins.checkpoints.records import Published, Record, now, number_of, versi
 
 _WORD: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
 _LIKE_A_NUMBER: Final = re.compile(r"[vV][0-9]+")
+PAUSE: Final = 0.5
+"""Seconds before an upload is tried again."""
 PROMOTED: Final = ("production",)
 """The aliases whose versions are linked to the Registry where nothing else is configured."""
 
@@ -119,11 +123,7 @@ class WandbStore:
         same = [artifact for artifact in versions if version_of(artifact, name).digest == record.digest]
         if same:
             return self._move(name, wanted, f"v{number_of(same[0])}", "published")
-        logged = self._project.log(
-            name, type, sources, record.metadata_of_artifact(), aliases=wanted, digest=record.digest,
-            inputs=self._parents(record), run=("publish", f"publish {name}"[:128]),
-        )  # fmt: skip
-        return self.get(name, logged.version)
+        return self.get(name, self._upload(name, type, sources, record, wanted))
 
     def resolve(self, name: str, ref: str) -> Resolved:
         """What `vN`, an alias or a folder's path (which starts with `.`, `/` or `~`) stands for.
@@ -210,12 +210,12 @@ class WandbStore:
             def remove() -> None:
                 if heir is not None:
                     _add_alias(heir, LATEST)
-                kept = [LATEST] if not left and LATEST in version.aliases else []
-                target.aliases = [*kept, *([LATEST] if heir is not None else [])]
+                target.aliases = [alias for alias in version.aliases if alias == LATEST]
                 target.save()
-                target.delete(delete_aliases=bool(kept))
+                # W&B refuses to remove what somebody gave an alias meanwhile. The last one cannot lose its `latest`.
+                target.delete(delete_aliases=not left)
 
-            return Change(tuple(moves), remove, target)
+            return Change(tuple(moves), remove, deleted=target)
 
         Log(self._project, name).change(decide, f"v{number} was deleted")
         return removed[0]
@@ -270,21 +270,36 @@ class WandbStore:
             if not moves:
                 return None
 
-            def move() -> None:
-                self._link(target, name, [moved.alias for moved in moves])
-                _add_alias(target, *(moved.alias for moved in moves))
-
-            return Change(moves, move)
+            moving = [moved.alias for moved in moves]
+            return Change(moves, lambda: _add_alias(target, *moving), lambda: self._link(target, name, moving))
 
         log = Log(self._project, name)
         log.change(decide, reason)
         version = self.get(name, found[0].version)
         for alias in aliases:
-            if alias not in version.aliases:
+            if alias != LATEST and alias not in version.aliases:  # somebody may have published meanwhile
                 holder = self._project.artifact(name, alias)
                 at = None if holder is None else number_of(holder)
                 raise CheckpointError(moved_meanwhile(name, alias, at, version.number))
         return version
+
+    def _upload(self, name: str, type: str, sources: Mapping[str, Path], record: Record, aliases: Sequence[str]) -> str:
+        """Log an artifact, again where the connection was lost; `vN` that it is."""
+        inputs, began = self._parents(record), time.monotonic()
+        while True:
+            try:
+                artifact = self._project.log(
+                    name, type, sources, record.metadata_of_artifact(), aliases=aliases, digest=record.digest,
+                    inputs=inputs, run=("publish", f"publish {name}"[:128]),
+                )  # fmt: skip
+                return str(artifact.version)
+            except StoreError:
+                if time.monotonic() - began > self._connection.timeout:
+                    raise
+                time.sleep(PAUSE)
+                for artifact in self._project.versions(name):  # what was lost may have been the last answer
+                    if version_of(artifact, name).digest == record.digest:
+                        return str(artifact.version)
 
     def _link(self, artifact: Any, name: str, aliases: Sequence[str]) -> None:
         """Into the Registry, under the name of the checkpoint, where one of the aliases is configured for it."""
