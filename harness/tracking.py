@@ -192,8 +192,9 @@ class Source:
                 version = store.get(name, run.version)
                 if version.digest == run.digest:
                     return version, store.address(version) if isinstance(store, RemoteStore) else None
-        except HarnessError as error:
-            self.remark(f"run {run.id}: told without its checkpoint: {error}")
+        except Exception as error:  # noqa: BLE001 - what is known of the checkpoint costs nothing else
+            reason = error if isinstance(error, HarnessError) else say(error)
+            self.remark(f"run {run.id}: told without its checkpoint: {reason}")
         return None, None
 
 

@@ -20,6 +20,8 @@ from plugins.trackers.trainings import Trainings
 
 STAGING: Final = 120.0
 """Seconds that the SDK may take to write a run down on this machine."""
+LONGER: Final = 5.0
+"""How much more patience `harness track sync` has, for which somebody waits on purpose."""
 PROJECT: Final = "vlm-harness"
 
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -129,7 +131,7 @@ class WandbTracker:
 
     def _resend(self, told: Told) -> Told:
         if told.kind == "training":
-            return self._trainings.send(told.id, self._options.patience)
+            return self._trainings.send(told.id, LONGER * self._options.patience)
         box = self._box(told.id)
         with box.alone(self._options.patience):
             self._deliver(box, at_once=True)
@@ -166,10 +168,11 @@ class WandbTracker:
         try:
             if self._unreachable and not at_once:  # the first to wait in vain was enough for this process
                 raise Incomplete(self._unreachable)
-            answer = self._sent(box, content, state)
+            patience = self._options.patience * (LONGER if at_once else 1)
+            answer = self._sent(box, content, state, patience)
             if answer["lost"]:
                 state = self._staged(box, digest, msgspec.structs.replace(state, staged=""))
-                answer = self._sent(box, content, state)
+                answer = self._sent(box, content, state, patience)
             if answer["missing"]:
                 raise Incomplete(f"did not arrive: {', '.join(answer['missing'])}")
         except Incomplete as error:
@@ -190,9 +193,9 @@ class WandbTracker:
         box.mark(state)
         return state
 
-    def _sent(self, box: Box, content: Content, state: State) -> Mapping[str, Json]:
+    def _sent(self, box: Box, content: Content, state: State, patience: float) -> Mapping[str, Json]:
         used = content.used if content.used and content.server == server() else ""
-        answer: Mapping[str, Json] = call("send", box.folder, self._options.patience, state.source, used)
+        answer: Mapping[str, Json] = call("send", box.folder, patience, state.source, used)
         return answer
 
     def _is_for_us(self, content: Content) -> bool:

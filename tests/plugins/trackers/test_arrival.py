@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plugins.trackers import login
+from plugins.trackers import courier, login
 from plugins.trackers.arrival import alike
 from plugins.trackers.transcript import _as_log, _records
 
@@ -49,6 +49,13 @@ def test_records_of_all_sizes_are_read_as_they_were_written(sizes: list[int]) ->
     log = b":W&B" + bytes(3) + _as_log(records)
     assert list(_records(log)) == records
     assert list(_records(log[:-1])) == records[:-1]  # its process was killed while it wrote
+
+
+def test_what_would_leak_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "run-x.wandb").write_bytes(b"\0\7/somebody/s/folder/x")
+    courier._refuse_leaks(tmp_path, ["", "/somebody/else"])
+    with pytest.raises(RuntimeError, match="nothing is sent"):
+        courier._refuse_leaks(tmp_path, ["", "/somebody/s/folder"])
 
 
 def test_the_server_is_the_environments_else_the_settings_files(

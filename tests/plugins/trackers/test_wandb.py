@@ -125,6 +125,8 @@ def test_a_run_is_told_with_its_verdict_and_is_one_run(
         for column in ("picture", "heatmap_budget"):
             image = Image.open(io.BytesIO(samples["files"][row[column]["path"]]))
             assert image.size == (10 + int(row["sample_id"][1:]) % 4, 8)
+            kept = workspace / "home" / "trackers" / "wandb" / "runs" / run["run"] / "pictures"
+            assert samples["files"][row[column]["path"]] in [path.read_bytes() for path in kept.iterdir()]
     findings = [name for name in tracked.state.projects[tracked.entity, PROJECT].collections if "findings" in name]
     assert len(findings) == 1
 
@@ -236,6 +238,14 @@ def test_what_is_lost_on_the_way_is_noticed(
     lost.unlink()
     assert document_of(cli, "track", "sync")["left"] == []  # it was made anew
     assert len(table(tracked, run["run"], "samples")["data"]) == 4
+
+    folder.joinpath("state.json").unlink()  # as if it were not known that it arrived
+    tracked.corrupt(f"run-{run['run']}-samples:v0", "samples.table.json", PROJECT)
+    damaged = cli("track", "sync", "--json")
+    assert damaged.returncode == 3
+    artifact = f"artifact run-{run['run']}-samples: samples.table.json (damaged)"
+    assert json.loads(damaged.stdout)["left"][0]["detail"] == f"did not arrive: {artifact}"
+    shutil.rmtree(folder)
 
     (other,) = document_of(cli, "eval", "--model", "acme-parrot:first", "--bench", "acme-trivia")["runs"]
     folder = workspace / "home" / "trackers" / "wandb" / "runs" / other["run"]
