@@ -7,9 +7,7 @@ DOCUMENTED := $(VENV)/documented
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORLD := data/microworld
 DEMO_MODELS := --model arr-coc:latest --model arr-coc:latest,image=none --model majority:latest
-
-PIPELINE := training/configs/microworld
-STAGES := pretrain sft align
+PIPELINES := training/configs/pipelines
 
 .PHONY: help install demo pipeline-demo test test-slow lint bench docs clean
 
@@ -39,10 +37,10 @@ demo: $(INSTALLED)  ## Make a small world, train on it, evaluate, show the resul
 	$(BIN)/harness train training/configs/arr_coc/micro.yaml
 	$(BIN)/harness eval $(DEMO_MODELS) --suite core
 
-pipeline-demo: $(INSTALLED)  ## From nothing to an aligned model, stage by stage: a LLaVA, then ARR-COC
+pipeline-demo: $(INSTALLED)  ## Two pipelines from nothing: to an aligned LLaVA, and to a deployed ARR-COC
 	$(BIN)/harness data synth --out $(WORLD)
-	$(BIN)/harness train $(PIPELINE)/data.yaml $(STAGES:%=$(PIPELINE)/llava/%.yaml)
-	$(BIN)/harness train $(PIPELINE)/data.yaml $(STAGES:%=$(PIPELINE)/arr_coc/%.yaml)
+	$(BIN)/harness pipeline $(PIPELINES)/vlm.yaml
+	$(BIN)/harness pipeline $(PIPELINES)/arr_coc.yaml
 
 test: $(DEVELOPED)  ## Check style and types, and run the tests
 	$(BIN)/ruff check
@@ -55,6 +53,7 @@ test-slow: $(DEVELOPED)  ## Run the tests that take long by nature
 
 bench: $(DEVELOPED)  ## Measure speed and memory
 	$(BIN)/python -P perf/startup.py
+	$(BIN)/python -P perf/sweep.py
 
 docs: $(DOCUMENTED)  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
