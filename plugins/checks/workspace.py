@@ -27,13 +27,16 @@ class Data:
 
 
 class Checkpoints:
-    """How many checkpoints the registry has."""
+    """Which checkpoint store is configured, whether it answers, and how many checkpoints it has."""
 
     def run(self) -> CheckResult:
         with open_session() as session:
-            counts = {name: len(session.checkpoints.versions(name)) for name in session.checkpoints.names()}
+            store = session.checkpoints
+            counts = {name: len(store.versions(name)) for name in store.names()}
         if not counts:
             return CheckResult(
-                False, "none yet", "`harness train CONFIG` makes one, such as training/configs/arr_coc/micro.yaml"
+                False,
+                f"none yet in {store}",
+                "`harness train CONFIG` makes one, such as training/configs/arr_coc/micro.yaml",
             )
-        return CheckResult(True, ", ".join(f"{name} ({count})" for name, count in counts.items()))
+        return CheckResult(True, f"{', '.join(f'{name} ({n})' for name, n in counts.items())} in {store}")
