@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.config import Settings
-from harness.errors import ConfigError, HarnessError, near
+from harness.errors import ConfigError, HarnessError, UnknownName, near
 from harness.export.table import Record, Table, scored_table
 from harness.export.text import as_json
 from harness.host import Catalog, say
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 Remark = Callable[[str], None]
 _FACTS = ("python", "platform", "distributions", "plugins", "git")
 """What is told of the machine: neither the command line nor any place on it."""
+_MESSAGE = "failure_message"
+"""The cell of a sample that a program has written, and not its data or the model."""
+_ON_THE_HUB = re.compile(r"[^/\s]+/[^/\s]+@[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +126,8 @@ class FinishedRun:
             position = record.prediction.position
             if position in chosen:
                 cells = {column.name: as_json(column.kind, column.read(record)) for column in table.columns}
-                yield TrackedSample(self._privacy.data(cells), record, images.get(position, ()))
+                cells = {**self._privacy.data(cells), _MESSAGE: self._privacy.said(cells[_MESSAGE])}
+                yield TrackedSample(cells, record, images.get(position, ()))
 
     def mean_maps(self) -> dict[str, Drawing]:
         """Where the model looks on average, by the maps' names."""
@@ -189,9 +195,10 @@ class Source:
         try:
             store = self.checkpoints()
             for name in sorted((name for name in store.names() if name in run.model), key=len, reverse=True):
-                version = store.get(name, run.version)
-                if version.digest == run.digest:
-                    return version, store.address(version) if isinstance(store, RemoteStore) else None
+                with suppress(UnknownName):
+                    version = store.get(name, run.version)
+                    if version.digest == run.digest:
+                        return version, store.address(version) if isinstance(store, RemoteStore) else None
         except Exception as error:  # noqa: BLE001 - what is known of the checkpoint costs nothing else
             reason = error if isinstance(error, HarnessError) else say(error)
             self.remark(f"run {run.id}: told without its checkpoint: {reason}")
@@ -263,9 +270,8 @@ class Trackers:
 
 def _data(run: Run) -> str:
     """Where the data came from, where that is a dataset of the hub; of a folder only the split."""
-    named = str(run.facts["data"])
-    place, bracket, split = named.partition(" [")
-    return named if "@" in place and not Path(place).is_absolute() else f"{bracket}{split}".strip()
+    place, bracket, split = str(run.facts["data"]).partition(" [")
+    return f"{place}{bracket}{split}" if _ON_THE_HUB.fullmatch(place) else f"{bracket}{split}".strip()
 
 
 def _small(ref: ImageRef, side: int) -> Image | None:

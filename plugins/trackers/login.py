@@ -17,8 +17,8 @@ def server() -> str:
 
 
 def logged_in() -> bool:
-    """Whether there is a key for the server: in WANDB_API_KEY or netrc."""
-    if os.environ.get("WANDB_API_KEY"):
+    """Whether there is a login for the server: in WANDB_API_KEY, WANDB_IDENTITY_TOKEN_FILE or netrc."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     try:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(server()).hostname or "") is not None
