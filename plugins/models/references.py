@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from harness import CheckpointError, CheckpointStore, Resolved, UnknownName
+from harness import CheckpointError, CheckpointStore, Resolved, UnknownName, UnknownVersion
 
 
 def is_folder(ref: str) -> bool:
@@ -30,6 +30,11 @@ def find_trained(name: str, ref: str, checkpoints: CheckpointStore, recipe: str)
         CheckpointError: none was ever made, or there is no such folder.
         UnknownName: there is no such version or alias.
     """
-    if not is_folder(ref) and name not in checkpoints.names():
-        raise CheckpointError(f"{name}:{ref}: there is no such checkpoint yet; make one: harness train {recipe}")
-    return checkpoints.resolve(name, ref)
+    try:
+        return checkpoints.resolve(name, ref)
+    except UnknownVersion:
+        raise
+    except UnknownName as error:
+        raise CheckpointError(
+            f"{name}:{ref}: there is no such checkpoint yet; make one: harness train {recipe}"
+        ) from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from harness import Generation, ImageRef, Request, digest_directory
+from harness import Generation, ImageRef, Request, UnknownName, digest_directory
 
 QUESTIONS = (
     "what color is the dog?",
@@ -45,6 +45,8 @@ class Folders:
     def resolve(self, name: str, ref: str) -> Folder:
         if ref.startswith((".", "/", "~")):
             return Folder(Path(ref).expanduser())
+        if name not in self.names():
+            raise UnknownName("checkpoint", name, self.names())
         return Folder(self.known[f"{name}:{ref}"], "v1")
 
 
