@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 from tests_support import ROOT, Command, write_settings, write_trivia
 
-
-def pytest_configure() -> None:
-    """One thread in each process: workers share the cores, and threads that wait for one another spin."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Workers share the cores, and threads that wait for one another spin. Read when torch is imported, here and in children.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_finish() -> None:
