@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests_support import ROOT, Command, write_settings, write_trivia
 
-# Workers share the cores, and threads that wait for one another spin. Read when torch is imported, here and in children.
+# Workers share the cores, and threads that wait for one another spin. Torch reads it on import, here and in children.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
