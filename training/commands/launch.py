@@ -25,7 +25,9 @@ from training.jobs.settings import JobSettings, read_job
 @click.option("--on", type=click.Choice((LOCAL, RAY, WANDB)), help="Where; by default as the job's `resource` says.")
 @click.option("--address", help="With ray: the cluster's, such as http://127.0.0.1:8265.")
 @click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Change a key: --set parameters.steps=5")
-@click.option("--queue", metavar="QUEUE", help="Leave it to `harness agent`; with wandb: W&B's queue.")
+@click.option(
+    "--queue", metavar="QUEUE", help="Leave it to `harness agent`; with wandb: W&B's queue, `harness` by default."
+)
 @click.option("--allow-loss", "allowed", metavar="KEY", multiple=True, help="Do without a key that cannot be kept.")
 @click.option("--explain", "explained", is_flag=True, help="Print every key and what it means; run nothing.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent and what would be lost; run nothing.")
@@ -72,9 +74,9 @@ def command(
 def _options(on: str, address: str | None, queue: str | None) -> dict[str, Any]:
     if address is not None and on != RAY:
         raise UsageError(f"--address: is a Ray cluster's; the job runs on {on}")
-    if on == WANDB and queue is None:
-        raise UsageError("--queue: is missing; name a queue of W&B Launch, which is made where it is not there")
-    return {"queue": queue} if on == WANDB else {} if address is None else {"address": address}
+    if on == WANDB:
+        return {} if queue is None else {"queue": queue}
+    return {} if address is None else {"address": address}
 
 
 def _run(session: Session, settings: JobSettings, order: Order, *, as_json: bool) -> int:

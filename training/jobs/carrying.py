@@ -153,12 +153,20 @@ class Carrier:
         try:
             target = self._target()
         except HarnessError as error:
-            self._work.failed(self.item, str(error))
+            if self._has_begun:  # and may go on, where it cannot be asked about now
+                self._work.give_back(self.item, str(error))
+            else:
+                self._work.failed(self.item, str(error))
             raise
         try:
             return self._conclude(self._attempts(target))
         finally:
             target.close()
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether an earlier driver started it, and did not see its end."""
+        return "key" in self._note and not self._note.get("over")
 
     def _target(self) -> Target:
         losses(self.order.job, self.order.on)
@@ -177,9 +185,13 @@ class Carrier:
 
     def _find(self, target: Target) -> Running | None:
         """What an earlier driver began and could not see through."""
-        if "key" not in self._note or self._note.get("over"):
+        if not self._has_begun:
             return None
-        running = target.find(self._task(self._note["key"]), self._note.get("target", {}))
+        try:
+            running = target.find(self._task(self._note["key"]), self._note.get("target", {}))
+        except HarnessError as error:
+            self._work.give_back(self.item, str(error))
+            raise
         if running is not None:
             self._tell(f"{self.item.name}: goes on from where its driver was")
         return running
@@ -231,10 +243,14 @@ class Carrier:
 
     def _give_back(self, running: Running) -> int:
         """0 where it was done before it could be stopped."""
-        if self._stop(running) == 0:
+        code = self._stop(running)
+        if code == 0:
             return 0
-        self._keep(over=True)
-        self._work.give_back(self.item, "stopped")
+        if code is None:
+            self._work.give_back(self.item, "could not be stopped and may go on; whoever claims it looks for it")
+        else:
+            self._keep(over=True)
+            self._work.give_back(self.item, "stopped")
         raise Stopped
 
     def _stop(self, running: Running) -> int | None:

@@ -1,11 +1,11 @@
-"""Run a command as the run of W&B Launch that its agent was told of: `inside [--sent] [--held] -- COMMAND...`.
+"""Run a command as the run of W&B Launch that its agent was told of: `inside [--sent] -- COMMAND...`.
 
-W&B takes a job for failed whose process makes no run, and keeps no exit code. So this makes the run, and writes into
-its summary, as `harness`, how the command ended and the last line of its output that is a JSON object.
+W&B takes a job for failed whose process opens no run, stops a job by its run alone, and keeps no exit code. So the run
+is opened here. In its summary stands in the end, as `harness`, how the command ended, and the last line of its output
+that is a JSON object. Runs that the command opens by itself are its own, in a group of that name.
 
 --sent: code came along, and the command works in it. Without, it works in the folder that the agent's variable
 HARNESS_FOLDER names, which holds the configs.
---held: the command makes no run of that name itself. The run is there while it works, and can be stopped at W&B.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ LAUNCHED: Final = ("WANDB_ARTIFACTS", "WANDB_CONFIG", "WANDB_LAUNCH", "WANDB_NAM
 def main(arguments: Sequence[str]) -> int:
     """The command's exit code."""
     place = arguments.index("--")
-    options, command = arguments[:place], arguments[place + 1 :]
-    folder = None if "--sent" in options else os.environ.get("HARNESS_FOLDER")
-    if folder is None and "--sent" not in options:
+    sent, command = "--sent" in arguments[:place], arguments[place + 1 :]
+    folder = None if sent else os.environ.get("HARNESS_FOLDER")
+    if folder is None and not sent:
         print("error: no code came along; start the agent with HARNESS_FOLDER=FOLDER, which holds it", file=sys.stderr)
         return 2
-    held = "--held" in options
     os.environ.update(QUIET)
-    run = _begun() if held else None
-    left_out = LAUNCHED if held else ()
+    variables = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+    run = _begun()
+    if run is not None:
+        variables["WANDB_RUN_GROUP"] = run.id
     with tempfile.TemporaryDirectory() as kept:
         said = Path(kept) / "said"
-        code = _run(command, folder, said, {name: v for name, v in os.environ.items() if name not in left_out})
-        _end(run or _begun(), code, result_of(said))
+        code = _run(command, folder, said, variables)
+        _end(run, code, result_of(said))
     return code
 
 

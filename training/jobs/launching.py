@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,15 +13,16 @@ from harness import HarnessError, Json
 from training.jobs.task import Task
 
 PROJECT: Final = "vlm-harness"
+QUEUE: Final = "harness"
 PROCESS: Final = "local-process"
 WRAPPER: Final = ("python", "-P", "-m", "training.jobs.inside")
-"""What stands before a command of which W&B is to learn the end; see there."""
+"""What stands before a command for which it opens W&B's run; see there."""
 
 
 def request(
     task: Task,
     *,
-    queue: str,
+    queue: str = QUEUE,
     entity: str | None = None,
     project: str | None = None,
     resource: str | None = None,
@@ -49,11 +49,11 @@ def request(
     config: dict[str, Any] = {
         "overrides": {"entry_point": words, "args": []},
         "resource": kind,
-        "run_id": task.key or f"{task.name}-{uuid.uuid4().hex[:8]}",
+        "run_id": task.id,
     }
     if arguments := _arguments(task, kind, resource_args or {}):
         config["resource_args"] = {kind: arguments}
-    job = f"{entity}/{project}/{task.name}:latest" if entity else f"{project}/{task.name}:latest"
+    job = f"{entity}/{project}/{task.slug}:latest" if entity else f"{project}/{task.slug}:latest"
     return {
         "entity": entity,
         "project": project,
@@ -76,7 +76,7 @@ def _creation(
     runtime: str | None,
     build: Mapping[str, str],
 ) -> list[str]:
-    command = ["wandb", "job", "create", *place, "-n", task.name]
+    command = ["wandb", "job", "create", *place, "-n", task.slug]
     if job_type != "image":
         command += ["-E", shlex.join(words)]
         command += ["-r", runtime] if runtime else []
@@ -109,12 +109,11 @@ def _words(task: Task, *, wrapped: bool, sent: bool) -> list[str]:
     command = [*(["env", *variables] if variables else []), *command]
     if not wrapped:
         return command
-    options = [*(["--sent"] if sent else []), *(["--held"] if _is_ours(task) else [])]
-    return [*WRAPPER, *options, "--", *command]
+    return [*WRAPPER, *(["--sent"] if sent else []), "--", *command]
 
 
 def _is_ours(task: Task) -> bool:
-    """Whether it is a command of the harness, which does not tell W&B's run how it ended."""
+    """Whether it is a command of the harness, which is there where it runs."""
     words = list(task.command)
     return words[:1] == ["harness"] or ["-m", "harness"] in (words[place : place + 2] for place in range(len(words)))
 

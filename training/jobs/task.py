@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -53,6 +55,16 @@ class Task:
     resources: Resources = Resources()
     key: str = ""
     ship: Path | None = None
+
+    @property
+    def id(self) -> str:
+        """By which a cluster or a server knows it: its key, or its name and something that no other has."""
+        return self.key or f"{self.slug}-{uuid.uuid4().hex[:8]}"
+
+    @property
+    def slug(self) -> str:
+        """Its name in letters, digits, '.', '_' and '-'."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)
 
 
 def result_of(log: Path) -> dict[str, Any] | None:

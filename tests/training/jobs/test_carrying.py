@@ -285,3 +285,19 @@ def test_a_queue_says_where_its_jobs_run(cli: Command, workspace: Path, session:
     (item,) = session.work.items(Queue.named(session, "far").work)
     order = Order.of(item)
     assert (order.on, order.target_options) == ("ray", {"address": "http://127.0.0.1:1"})
+
+
+def test_a_job_that_cannot_be_asked_about_has_not_failed(session: Session, queue: Work) -> None:
+    order = Order.new(job("true"), "ray", {"address": "http://127.0.0.1:1"})
+    submit(session, queue, order)
+    item = session.work.claim(queue)
+    assert item is not None
+    session.work.beat(item, {"starts": 1, "key": "a-1", "over": False})
+    session.work.give_back(item, "its driver was killed")
+    (end,) = Agent(session, queue).run()
+    assert "no Ray cluster answers" in str(end.error)
+    assert (end.item.status, end.item.note["key"]) == ("waiting", "a-1"), "the next one looks for it again"
+    session.work.cancel(queue)
+    submit(session, queue, order)
+    (end,) = Agent(session, queue).run()
+    assert end.item.status == "failed", "it never began"

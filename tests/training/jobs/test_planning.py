@@ -133,7 +133,7 @@ def test_what_is_sent_to_wandb_names_no_place_of_this_machine(session: Session, 
     task = order.task(session, "key-1", session.home / "log", again=False)
     sent = launching.request(task, **order.target_options)
     assert sent["config"]["overrides"]["entry_point"] == [
-        *launching.WRAPPER, "--held", "--", "python", "-P", "-m", "harness", "train", "sft.yaml"
+        *launching.WRAPPER, "--", "python", "-P", "-m", "harness", "train", "sft.yaml"
     ]  # fmt: skip
     assert str(workspace) not in str(sent)
     order = Order.new(job(entry_point=["python", "train.py", f"--data={sys.executable}"]), "wandb", {"queue": "q"})

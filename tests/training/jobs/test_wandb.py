@@ -30,13 +30,13 @@ with wandb.init() as run:
 print(json.dumps({"arguments": sys.argv[1:], "run": run.id}))
 """
 JOBS = {
-    # A program with code of its own, which opens the run itself.
+    # A program with code of its own, which opens a run of its own.
     "tracked": {"entry_point": "python train.py ${args}", "uri": "code", "parameters": {"lr": 0.1, "fast": True}},
-    # A command of ours, which knows nothing of the run.
     "ours": {"entry_point": "harness train majority.yaml --json"},
     "plain": {"entry_point": ["sh", "-c", "echo '{\"mode\": \"'$MODE'\"}'"], "environment": {"MODE": "quick"}},
     "bad": {"entry_point": ["sh", "-c", "exit 3"]},
     "flaky": {"entry_point": ["sh", "-c", "[ -e again ] || { touch again; kill -9 $$; }"], "max_retries": 1},
+    "stopped": {"entry_point": ["sh", "-c", "trap 'touch saved; exit 143' TERM; touch up; while sleep .2; do :; done"]},
     "killed": {"entry_point": ["sh", "-c", "echo x >> runs; until [ -e go ]; do sleep 0.2; done; echo '{\"y\": 1}'"]},
 }  # fmt: skip
 
@@ -104,11 +104,13 @@ def told(place: Place, agent: Path) -> dict[str, Any]:
         drivers["killed"] = place.launch("killed")
         time.sleep(3)
         (place.folder / "go").touch()
+        wait_until((place.folder / "up").exists, "the job that is to be stopped")
+        drivers["stopped"].send_signal(signal.SIGTERM)
         found = {}
         for name, driver in drivers.items():
             out, err = driver.communicate(timeout=200)
-            assert out, err
-            found[name] = json.loads(out) | {"returned": driver.returncode, "said": err}
+            assert out or name == "stopped", err
+            found[name] = json.loads(out or "{}") | {"returned": driver.returncode, "said": err}
         return found
     finally:
         for driver in drivers.values():
@@ -130,10 +132,12 @@ def test_a_program_with_its_own_code_and_run(told: dict[str, Any], place: Place)
     run = place.server.run(one["result"]["run"])
     assert run.state == "finished"
     assert run.history_rows()[0]["loss"] == 0.25
+    launched = place.server.run(run.group)
+    assert (launched.state, launched.name.startswith(one["job"])) == ("finished", True)
     code = place.server.files("code-tracked:latest")
     assert code["train.py"].decode() == TRACKED
     assert not any(path.startswith("wandb") for path in code)
-    assert place.server.used(run.name) == ["tracked:v0"], "which job it was"
+    assert place.server.used(launched.name) == ["tracked:v0"], "which job it was"
 
 
 def test_a_training_of_ours_publishes_into_the_workspace_of_the_agent(told: dict[str, Any], place: Place) -> None:
@@ -160,6 +164,11 @@ def test_an_interruption_is_retried(told: dict[str, Any]) -> None:
 def test_a_killed_driver_finds_its_run_again(told: dict[str, Any], place: Place) -> None:
     assert [told["killed"][key] for key in ("returned", "starts", "result")] == [0, 1, {"y": 1}], told["killed"]["said"]
     assert (place.folder / "runs").read_text() == "x\n", "it ran once"
+
+
+def test_a_stopped_driver_stops_its_run_when_it_has_saved(told: dict[str, Any], place: Place) -> None:
+    assert told["stopped"]["returned"] == 143, told["stopped"]["said"]
+    assert (place.folder / "saved").exists()
 
 
 def test_all_items_were_taken_and_none_failed(told: dict[str, Any], place: Place) -> None:

@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,7 +149,7 @@ def request(task: Task) -> dict[str, Any]:
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(GRACE_SECONDS), **passed, **task.environment}
     needs = task.resources
     wanted: dict[str, Any] = {
-        "submission_id": task.key or f"{task.name}-{uuid.uuid4().hex[:8]}",
+        "submission_id": task.id,
         "entrypoint": f"{folder}{here}exec {shlex.join(words)}",
         "runtime_env": {"env_vars": variables},
         "metadata": {"name": task.name},

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import HarnessError, Incomplete, Json, MissingExtra, UsageError
-from training.jobs.launching import request
+from training.jobs.launching import QUEUE, request
 from training.jobs.source import LEFT_BEHIND
 from training.jobs.task import Task
 
@@ -64,7 +64,9 @@ class WandbTarget:
         HarnessError: nobody is logged in, or the server does not answer.
     """
 
-    def __init__(self, queue: str, entity: str | None = None, project: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, queue: str = QUEUE, entity: str | None = None, project: str | None = None, **options: Any
+    ) -> None:  # fmt: skip
         self.api = _connect()
         with _told("the queue"):
             entity = entity or os.environ.get("WANDB_ENTITY") or self.api.default_entity
@@ -83,8 +85,8 @@ class WandbTarget:
             code = _code(task, Path(folder)) if wanted["job_type"] == "code" else Path(folder)
             _wandb(wanted["create"], code)
             place = f"{wanted['entity']}/{wanted['project']}"
-            version = self.api.artifact(f"{place}/{task.name}:latest", type="job").version
-            item = _push(f"{place}/{task.name}:{version}", wanted)
+            version = self.api.artifact(f"{place}/{task.slug}:latest", type="job").version
+            item = _push(f"{place}/{task.slug}:{version}", wanted)
         with task.log.open("a", encoding="utf-8") as log:
             log.write(f"W&B Launch: run {place}/{wanted['config']['run_id']} in the queue {wanted['queue']['name']}\n")
         return WandbJob(self.api, wanted, task.log, item)
@@ -138,6 +140,7 @@ class WandbJob:
         self._next_look = 0.0
         self._heard = time.monotonic()
         self._ended: float | None = None
+        self._is_to_stop = False
 
     @property
     def note(self) -> Mapping[str, Json]:
@@ -172,19 +175,12 @@ class WandbJob:
             time.sleep(min(left, 0.2))
 
     def stop(self) -> None:
-        """Take it out of the queue, or ask the run to stop; its agent ends it then."""
-        with suppress(HarnessError):
-            run = self._run()
-            if run is not None:
-                with _told(self._run_id):
-                    run.stop()
-            elif self._item:
-                with _told(self._run_id):
-                    self._queued().delete()
+        """Take it out of the queue, or have the run stop; where it has just left the queue, as soon as it is there."""
+        self._is_to_stop = True
+        self._next_look = 0.0
 
     def kill(self) -> None:
         """W&B knows no other end than `stop`."""
-        self.stop()
 
     def _look(self) -> int | None:
         run = self._run()
@@ -198,6 +194,10 @@ class WandbJob:
         requeued = state == "preempted" and self._wanted["queue"]["type"] == "kubernetes"  # by W&B, under the same id
         if state not in CODES or requeued:
             self._ended = None
+            if self._is_to_stop:
+                with _told(self._run_id):
+                    run.stop()
+                self._is_to_stop = False
             return None
         self._ended = self._ended or time.monotonic()
         late = time.monotonic() - self._ended < LATE_SECONDS
@@ -210,6 +210,9 @@ class WandbJob:
             return HarnessError.exit_code
         if state is None:  # somebody took it out of the queue
             return STOPPED
+        if state == "pending" and self._is_to_stop:
+            with _told(self._run_id):
+                self._queued().delete()
         return None
 
     def _run(self) -> Any:
