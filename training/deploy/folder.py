@@ -53,7 +53,7 @@ def deploy(session: Session, name: str, ref: str, folder: Path, policy: str | No
     """
     version = session.checkpoints.get(name, ref)
     if version.type != "model":
-        raise UsageError(f"{version} is a {version.type}; only a model is deployed")
+        raise UsageError(f"{version} is of type {version.type}; only a model is deployed")
     verdict = session.promoter.evidence(version, policy, ref)
     note = {"checkpoint": str(version), "digest": version.digest, "policy": verdict.policy, "verdict": verdict.id}
     kept = _note(folder)
