@@ -512,3 +512,37 @@ def test_trainings_are_readable_in_both_themes_on_any_width_without_barriers(mad
                 assert page.violations() == []
     assert page.errors() == []
     assert page.requests() <= {"file", "data"}
+
+
+def test_pipelines_are_readable_in_both_themes_on_any_width_without_barriers(made: Any, chromium: Any) -> None:
+    store = made.session.work
+    work = store.open("pipeline", "p")
+    states = ("done", "reused", "running", "gate failed", "incomplete", "stopped", "waiting", "interrupted")
+    names = [HOSTILE[0] if state == "running" else state for state in states]
+    scores = {"name": "trivia.exact", "value": 0.5, "low": 0.4, "high": 0.6, "needed": "≥ 1", "status": "fail"}
+    stages = [
+        {
+            "stage": names[place], "kind": "train", "state": state,
+            "depends_on": [] if place < 2 else [names[0]] if place == 4 else [names[place - 2]],
+            "why": HOSTILE[place % 4], "began": 1e9 + place if place < 5 else None, "ended": None, "tries": place,
+            "seconds": 10.0**place if place < 5 else None, "log": "pipelines/p/1.log", "said": HOSTILE[0],
+            "outputs": {"m": {"reference": "m:v0", "digest": "0" * 32, "type": "model"}},
+            "scores": [scores],
+        }
+        for place, state in enumerate(states)
+    ]  # fmt: skip
+    for number in range(3):
+        store.add(work, {f"@run/{number}": {"file": HOSTILE[0], "engine": "local", "parameters": {"n": HOSTILE[0]}}})
+        item = store.claim(work, [f"@run/{number}"])
+        store.beat(item, {"stages": stages})
+    made.page("--pipeline", "p")
+    page = Figures(chromium, made.folder / "report.html")
+    assert page.js("return document.querySelectorAll('.dag rect').length") == len(states)
+    for scheme in ("light", "dark"):
+        for width in (1280, 360):
+            page.emulate(scheme, width)
+            assert page.too_wide() == []
+            if AXE is not None:
+                assert page.violations() == []
+    assert page.errors() == []
+    assert page.requests() <= {"file", "data"}
