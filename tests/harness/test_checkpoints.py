@@ -24,8 +24,8 @@ from harness.digests import FileDigest
 from harness.errors import CheckpointError, IntegrityError, StoreError, UnknownName, UsageError
 from harness.types import Version
 
-pytest.register_assert_rewrite("tests.harness.checkpoint_store_contract")
-from tests.harness.checkpoint_store_contract import (  # noqa: E402
+pytest.register_assert_rewrite("harness.testing.checkpoints")
+from harness.testing.checkpoints import (  # noqa: E402
     CheckpointStoreContract,
     Make,
     contents,

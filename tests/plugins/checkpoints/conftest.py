@@ -11,6 +11,8 @@ from wandb_server import Server, serve
 
 from plugins.checkpoints.wandb import WandbStore
 
+pytest.register_assert_rewrite("harness.testing.checkpoints")
+
 _counter = itertools.count()
 MakeStore = Callable[..., WandbStore]
 

@@ -16,8 +16,8 @@ from harness.cli import command as harness_command
 from harness.database import Database
 from harness.errors import IntegrityError, StoreError, UsageError
 from harness.mirroring import mirror
+from harness.testing.checkpoints import Make, contents, make, numbers
 from plugins.checkpoints.wandb import WandbStore
-from tests.harness.checkpoint_store_contract import Make, contents, make, numbers
 
 __all__ = ["make"]
 
@@ -94,7 +94,7 @@ def test_a_copy_of_an_older_version_leaves_latest_where_it_is(
 
 def test_copying_goes_on_after_a_fault(server: Server, store: WandbStore, embedded: EmbeddedStore, make: Make) -> None:
     for folder in "abc":
-        store.publish(make(folder), "net")
+        store.publish(make(folder, weights=f"copied {folder}"), "net")  # the server keeps equal content once
     server.corrupt("net:v1", "model/weights.bin")
     with pytest.raises(IntegrityError, match="net:v1: what the server has is not what was published"):
         mirror(store, embedded, "net")
@@ -156,7 +156,7 @@ def test_verify_names_what_is_damaged(
     harness: Callable[..., Result], server: Server, store: WandbStore, make: Make
 ) -> None:
     for folder in "ab":
-        store.publish(make(folder), "net")
+        store.publish(make(folder, weights=f"verified {folder}"), "net")  # the server keeps equal content once
     server.corrupt("net:v0", "model/weights.bin")
     found = harness("checkpoints", "verify", "net", "--json")
     assert isinstance(found.exception, IntegrityError)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import pytest
-
-pytest.register_assert_rewrite("tests.harness.checkpoint_store_contract")
-from tests.harness.checkpoint_store_contract import CheckpointStoreContract, make  # noqa: E402
+from harness.testing.checkpoints import CheckpointStoreContract, make
 
 __all__ = ["make"]
 

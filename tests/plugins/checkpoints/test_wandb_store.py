@@ -19,10 +19,10 @@ from wandb_server import REGISTRY, Server
 
 from harness.digests import digest_directory
 from harness.errors import CheckpointError, ConfigError, IntegrityError, StoreError, UnknownVersion, UsageError
+from harness.testing.checkpoints import Make, contents, make, numbers
 from plugins.checkpoints import moves
 from plugins.checkpoints.moves import Entry, Log, Moved
 from plugins.checkpoints.wandb import WandbStore
-from tests.harness.checkpoint_store_contract import Make, contents, make, numbers
 
 __all__ = ["make"]
 MakeStore = Callable[..., WandbStore]
@@ -253,7 +253,7 @@ def test_two_at_once_download_once(server: Server, make_store: MakeStore, make: 
 
 
 def test_a_corrupted_file_is_never_seen(server: Server, store: WandbStore, make: Make, tmp_path: Path) -> None:
-    store.publish(make("a", weights="precious"), "net")
+    store.publish(make("a", weights="corrupted"), "net")  # the server keeps equal content once
     server.corrupt("net:v0", "model/weights.bin")
     for _ in range(2):
         with pytest.raises(IntegrityError, match=r"net:v0: what the server has is not what was published"):

@@ -1,4 +1,17 @@
-"""What each checkpoint store must do: a store's tests inherit the class and bring the fixture `store`, new for each."""
+"""What each checkpoint store must do. The tests of a store are a class that inherits these, and a fixture:
+
+import pytest
+
+pytest.register_assert_rewrite("harness.testing.checkpoints")
+from harness.testing.checkpoints import CheckpointStoreContract, make
+
+@pytest.fixture
+def store(tmp_path):
+    return MyStore(...)                         # empty, for each test
+
+class TestMyStore(CheckpointStoreContract):
+    pass
+"""
 
 from __future__ import annotations
 
@@ -208,7 +221,10 @@ class CheckpointStoreContract:
         store.publish(make("b"), "other")
         store.delete("net", "latest")
         assert list(store.names()) == ["other"]
-        for ask in (store.versions, lambda name: store.get(name, "latest"), lambda name: store.delete(name, "v0")):
+        asks: list[Callable[[str], object]] = [
+            store.versions, lambda name: store.get(name, "latest"), lambda name: store.delete(name, "v0"),
+        ]  # fmt: skip
+        for ask in asks:
             with pytest.raises(UnknownName):
                 ask("net")
         assert store.publish(make("a"), "net").number == 1
@@ -233,11 +249,12 @@ class CheckpointStoreContract:
     )
     def test_hostile_names_are_refused(self, store: CheckpointStore, make: Make, name: str) -> None:
         folder = make("a")
-        for publish in (
+        attempts: list[Callable[[], object]] = [
             lambda: store.publish(folder, name),
             lambda: store.publish(folder, "net", type=name),
             lambda: store.publish(folder, "net", aliases=["good", name]),
-        ):
+        ]
+        for publish in attempts:
             with pytest.raises(UsageError):
                 publish()
         assert list(store.names()) == [], "nothing was published"
