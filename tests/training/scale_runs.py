@@ -1,13 +1,9 @@
-"""Small trainings for the tests of `training.scale`: in this process, or in two that torchrun starts.
-
-python -P -m torch.distributed.run --standalone --nproc-per-node 2 scale_runs.py MODEL FOLDER '[{...}, ...]'
-"""
+"""Small trainings for the tests of `training.scale`: in this process, or in two."""
 
 from __future__ import annotations
 
 import io
-import json
-import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,15 +161,12 @@ def start(model: Path) -> Any:
     return Start(str(model), str(model), None, "")
 
 
-def main() -> None:
+def carry_out(model: Path, folder: Path, runs: Iterable[Mapping[str, Any]]) -> None:
+    """Runs one after another; leaves what the first process saw of each beside it."""
     torch.set_num_threads(1)
-    model, folder, runs = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
     for run in runs:
-        name = run.pop("name")
-        seen = train(model, folder / name, **run)
+        given = {**run}
+        name = given.pop("name")
+        seen = train(model, folder / name, **given)
         if is_first():
             torch.save(seen, folder / name / "seen.pt")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from tiny_models import make_tiny_arr_coc, make_tiny_llava
 from torch import Tensor, nn
@@ -108,11 +110,25 @@ def more(runs: Runs) -> Runs:
 
 
 def carry_out(runs: Runs, described: Mapping[str, Mapping[str, Any]]) -> Runs:
-    """Those runs on two processes, one after another."""
-    told = [{"name": name, **run} for name, run in described.items()]
-    done = on_two([scale_runs.__file__, str(runs.model), ".", json.dumps(told)], cwd=runs.folder)
-    assert done.returncode == 0, done.stderr
+    """Those runs on two processes, one after another, which start as torchrun has them but import nothing anew."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    torch.multiprocessing.start_processes(one_of_two, (runs, described, port), nprocs=2, start_method="fork")
     return runs
+
+
+def one_of_two(rank: int, runs: Runs, described: Mapping[str, Mapping[str, Any]], port: int) -> None:
+    """What a process of two does."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()}, MASTER_ADDR="127.0.0.1")
+    os.chdir(runs.folder)
+    # The parent is a process by itself, and has noted so.
+    for module in [module for name, module in sys.modules.items() if name.startswith("training.")]:
+        if hasattr(module, "WORLD"):
+            module.WORLD = 2
+    AcceleratorState._reset_state(reset_partial_state=True)
+    scale_runs.carry_out(runs.model, Path(), [{"name": name, **run} for name, run in described.items()])
+    torch.distributed.destroy_process_group()
 
 
 def far(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
