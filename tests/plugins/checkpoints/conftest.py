@@ -25,6 +25,13 @@ def loopback() -> Iterator[Server]:
         assert not server.unknown
 
 
+@pytest.fixture(scope="module", autouse=True)
+def connected(loopback: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the SDK is left in the process for other tests."""
+    with loopback.connected(tmp_path_factory.mktemp("wandb")):
+        yield
+
+
 @pytest.fixture
 def server(loopback: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """The server with an empty project, and the environment that leads to it; its faults end with the test."""
@@ -35,7 +42,7 @@ def server(loopback: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     loopback.requests.clear()
     yield loopback
     loopback.faults.clear()
-    if loopback._http is None:
+    if loopback.is_down:
         loopback.up()
 
 
