@@ -28,7 +28,7 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
-    """A Ray cluster of this machine's, with the server that takes jobs; its address."""
+    """A Ray cluster of this machine's, with the server that takes jobs, from those who have its token; the address."""
     ports = [free_port() for _ in range(6)]
     names = (
         "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
@@ -40,15 +40,21 @@ def ray_cluster() -> Iterator[str]:
         "--include-dashboard=true", "--disable-usage-stats", f"--temp-dir={folder}", "--object-store-memory=80000000",
         *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    # In a group of its own, and not ended by `ray stop`, which ends other people's clusters, too.
-    head = subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload]
+    said, token = Path(folder, "said.txt"), Path(folder, "token")
+    token.write_text("0123456789abcdef" * 4)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+    environment = {**os.environ, "RAY_AUTH_MODE": "token"}
+    with said.open("w") as file:
+        # In a group of its own, and not ended by `ray stop`, which ends other people's clusters, too.
+        head = subprocess.Popen(
+            command, start_new_session=True, stdout=file, stderr=subprocess.STDOUT, env=environment
+        )  # fmt: skip
     address = f"http://127.0.0.1:{ports[1]}"
     try:
         until = time.monotonic() + 90
-        while not answers(f"{address}/api/jobs/"):
-            assert time.monotonic() < until, "the cluster does not come up"
-            assert head.poll() is None, "the cluster has ended"
+        while not answers(f"{address}/api/version"):
+            assert time.monotonic() < until, f"the cluster does not come up: {said.read_text()}"
+            assert head.poll() is None, f"the cluster has ended: {said.read_text()}"
             time.sleep(0.3)
         yield address
     finally:
@@ -58,6 +64,8 @@ def ray_cluster() -> Iterator[str]:
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
             head.wait()
+        del os.environ["RAY_AUTH_TOKEN_PATH"]
+        os.environ.pop("RAY_AUTH_MODE", None)  # which a client sets where there is a token
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -72,5 +80,8 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5):
             return True
-    except (OSError, urllib.error.URLError):
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code == 401
+    except OSError:
         return False

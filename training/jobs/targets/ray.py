@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -201,6 +202,7 @@ def _connect(address: str | None) -> JobSubmissionClient:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise MissingExtra("Ray is not installed: pip install 'vlm-harness[ray]'") from error
+    _take_token()
     try:
         with _addressed(address):
             return JobSubmissionClient(address)
@@ -210,6 +212,15 @@ def _connect(address: str | None) -> JobSubmissionClient:
             f"no Ray cluster answers {place} ({_reason(error)}); give its dashboard's address, such as "
             "http://127.0.0.1:8265, or start one with `ray start --head`"
         ) from error
+
+
+def _take_token() -> None:
+    """Lets the client use the token that is there for clusters that want one, as `ray.init` does and it does not."""
+    with suppress(ImportError):  # Ray before 2.52
+        from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+        logging.getLogger(maybe_enable_token_auth_if_token_available.__module__).setLevel(logging.ERROR)
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 @contextmanager
