@@ -13,8 +13,9 @@ import msgspec
 from harness import Json, Session, UsageError, open_session
 from training.explain import explain
 from training.jobs.agent import Agent
-from training.jobs.carrying import INCOMPLETE, Order
+from training.jobs.carrying import INCOMPLETE
 from training.jobs.dry_run import plan, refuse
+from training.jobs.order import Order
 from training.jobs.planning import LOCAL, RAY, WANDB, Loss, losses, pinned, target_of
 from training.jobs.queues import Queue, document, item_of, open_launch, submit
 from training.jobs.settings import JobSettings, read_job

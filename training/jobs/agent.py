@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness import HarnessError, LostClaim, Session, Work, WorkItem
-from training.jobs.carrying import INCOMPLETE, Carrier, Order, Stopped, Stopping
+from training.jobs.carrying import INCOMPLETE, Carrier, Stopped, Stopping
+from training.jobs.order import Order
 from training.jobs.settings import memory_bytes
 
 POLL_SECONDS: Final = 0.5

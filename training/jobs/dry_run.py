@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from harness import Json, Session, UsageError
 from training.jobs import launching
-from training.jobs.carrying import Order
+from training.jobs.order import Order
 from training.jobs.planning import LOCAL, RAY, WANDB, Loss
 from training.jobs.targets import local, ray
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from harness import Json, Session, UsageError, Work, WorkItem
-from training.jobs.carrying import Order, log_of
+from training.jobs.carrying import log_of
+from training.jobs.order import Order
 from training.jobs.settings import JobSettings
 
 QUEUE: Final = "queue"

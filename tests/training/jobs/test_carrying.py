@@ -18,7 +18,7 @@ from tests_support import Command
 
 from harness import Session, Work, open_session
 from training.jobs.agent import Agent, Ended, Offer
-from training.jobs.carrying import Order
+from training.jobs.order import Order
 from training.jobs.queues import Queue, log_of, submit
 from training.jobs.settings import JobSettings
 

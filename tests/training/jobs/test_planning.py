@@ -15,7 +15,7 @@ from tests_support import Command
 
 from harness import Session, UnknownVersion, UsageError, open_session
 from training.jobs import launching
-from training.jobs.carrying import Order
+from training.jobs.order import Order
 from training.jobs.planning import losses, pinned, resume_from, target_of, words
 from training.jobs.settings import JobSettings
 from training.jobs.source import fetch
