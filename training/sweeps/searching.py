@@ -61,7 +61,7 @@ def draw(space: Space, rng: np.random.Generator) -> Point:
         HarnessError: none of many draws was allowed.
     """
     for _ in range(DRAWS):
-        places = rng.random(len(space.dimensions))
+        places = rng.random(len(space.dimensions)).tolist()
         point = {item.name: item.at(place) for item, place in zip(space.dimensions, places, strict=True)}
         if space.allows(point):
             return point
@@ -83,7 +83,10 @@ def _never(space: Space, rng: np.random.Generator) -> str:
     """The constraints that are never met even alone."""
     never = {constraint.text for constraint in space.constraints}
     for _ in range(2000):
-        point = {item.name: item.at(place) for item, place in zip(space.dimensions, rng.random(99), strict=False)}
+        point = {
+            item.name: item.at(place)
+            for item, place in zip(space.dimensions, rng.random(len(space.dimensions)), strict=True)
+        }
         never -= {constraint.text for constraint in space.constraints if constraint.holds(point)}
     return f" ({', '.join(map(repr, sorted(never)))} alone is met by none)" if never else " together"
 
