@@ -150,11 +150,17 @@ class CheckpointStore(Protocol):
     ) -> Version:
         """A new version with the folder's files, or the newest one again if its files are equal.
 
-        `latest` moves to it, and so do the given aliases.
+        `latest` moves to it, and so do the given aliases. A store that keeps no two versions of a name with equal files
+        gives an older one again, too.
         """
 
     def resolve(self, name: str, ref: str) -> Resolved:
-        """`ref` is `vN`, an alias, or a folder's path (which starts with `.`, `/` or `~`)."""
+        """`ref` is `vN`, an alias, or a folder's path (which starts with `.`, `/` or `~`).
+
+        Raises:
+            UnknownName: there is no such name.
+            UnknownVersion: the name has no such version or alias.
+        """
 
     def get(self, name: str, ref: str) -> Version:
         """What is known of a version, its files apart.

@@ -29,6 +29,7 @@ QUIET: Final = {
     "disable_git": True,
     "disable_job_creation": True,
     "host": "",
+    "program": "harness",
     "save_code": False,
     "silent": True,
     "x_disable_meta": True,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -70,16 +71,23 @@ class Project:
         type_ = self.type(name)
         return [] if type_ is None else self.logged(type_, name)
 
+    def holds_any(self, name: str) -> bool:
+        """Whether a name that there is has any version left."""
+        return bool(self._pages(self._types[name], name, 1, 1))
+
     def logged(self, type: str, name: str) -> list[Any]:
         """All artifacts of a collection, newest first; empty where there is none."""
+        return sorted(self._pages(type, name, 50), key=number_of, reverse=True)
+
+    def _pages(self, type: str, name: str, size: int, most: int | None = None) -> list[Any]:
         with self.connection.asking(f"listing the versions of {name}"):
             try:
-                found = list(self.connection.api.artifacts(type, f"{self.connection.path}/{name}"))
+                found = self.connection.api.artifacts(type, f"{self.connection.path}/{name}", per_page=size)
+                return list(itertools.islice(found, most))
             except Exception as error:
                 if is_absence(error):
                     return []
                 raise
-        return sorted(found, key=number_of, reverse=True)
 
     def log(
         self,

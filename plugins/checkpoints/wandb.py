@@ -237,7 +237,9 @@ class WandbStore:
         """
         names = self._project.names()
         with ThreadPoolExecutor(8) as pool:  # a name whose versions were all deleted is none
-            return [name for name, any_left in zip(names, pool.map(self._any, names), strict=True) if any_left]
+            return [
+                name for name, any_left in zip(names, pool.map(self._project.holds_any, names), strict=True) if any_left
+            ]
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a name, newest first.
@@ -346,9 +348,6 @@ class WandbStore:
         if not versions:
             raise UnknownName("checkpoint", name, self.names(), "`harness checkpoints log` lists them")
         return versions
-
-    def _any(self, name: str) -> bool:
-        return bool(self._project.versions(name))
 
 
 def _add_alias(artifact: Any, *aliases: str) -> None:

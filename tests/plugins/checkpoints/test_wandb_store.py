@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -73,6 +74,8 @@ def test_no_secret_and_no_place_of_the_machine_is_sent(
     for secret in (str(tmp_path), str(Path.home()) + "/", "hunter2", "hunter3", "/data/secret-project"):
         assert secret not in sent
     assert os.environ["WANDB_API_KEY"] not in sent
+    places = set(re.findall(r'\\?"(/[^"\\]+/[^"\\]*)\\?"', sent))
+    assert {place.split("/")[2].rpartition("-")[0] for place in places} == {"harness-wandb"}, "links, nothing else"
     assert version.metadata["settings"]["lr"] == 0.1
     assert version.metadata["relative"] == "data/gqa"
     assert version.metadata["settings"]["data"].endswith("gqa")
