@@ -80,7 +80,8 @@ def test_an_interrupted_run_goes_on_and_equals_an_unbroken_one(
     harness: Command, trivia: Path, third_party: Path, number: signal.Signals
 ) -> None:
     workspace = trivia.parent
-    slow = ("eval", "--model", "acme-parrot:last,sleep=0.3", "--bench", "acme-trivia", "--batch", "4", "--json")
+    command = (*EVAL, "--batch", "4", "--json")
+    slow = [option.replace("acme-parrot:last", "acme-parrot:last,sleep=0.3") for option in command]
     environment = {**os.environ, "PYTHONPATH": str(third_party)}
     # A shell's background jobs ignore SIGINT, and so would their children: undo that for the one that is to get it.
     process = subprocess.Popen(
@@ -104,13 +105,13 @@ def test_an_interrupted_run_goes_on_and_equals_an_unbroken_one(
     kept = rows(workspace, "SELECT count(*) FROM predictions")[0][0]
     assert 4 <= kept < 40
     assert kept % 4 == 0
-    resumed = harness(*slow)
+    resumed = harness(*command)  # of the same model, which gives its answers without delay
     assert f"going on after {kept} of 40 samples" in resumed.stderr
     table = "SELECT position, sample, text, prompt_tokens, visual_tokens, generated_tokens, failure FROM predictions"
     broken = rows(workspace, table)
     environment["HARNESS_HOME"] = str(workspace / "unbroken")
     unbroken = subprocess.run(
-        [sys.executable, "-P", "-m", "harness", *slow], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-m", "harness", *command], env=environment, capture_output=True, text=True, check=True
     )
     connection = sqlite3.connect(workspace / "unbroken" / "workspace.db")
     assert broken == connection.execute(table).fetchall()
