@@ -40,7 +40,13 @@ def test_data_synth_makes_a_world_and_leaves_it_alone(cli: Command, workspace: P
     assert "another world" in other.stderr
 
 
-def test_a_floor_is_trained_published_found_again_and_evaluated(cli: Command, world: Path) -> None:
+@pytest.mark.parametrize("java", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_floor_is_trained_published_found_again_and_evaluated(
+    cli: Command, world: Path, monkeypatch: pytest.MonkeyPatch, java: bool
+) -> None:
+    """METEOR, a Java program that takes long to start, is left out where there is no Java."""
+    if not java:
+        monkeypatch.setenv("PATH", str(world))
     config = str(ROOT / "training" / "configs" / "majority.yaml")
     (first,) = json.loads(cli("train", config, "--json").stdout)["stages"]
     (again,) = json.loads(cli("train", config, "--json").stdout)["stages"]
@@ -51,6 +57,8 @@ def test_a_floor_is_trained_published_found_again_and_evaluated(cli: Command, wo
     assert [run["benchmark"]["name"] for run in runs] == ["vqav2", "gqa", "okvqa", "nocaps"]
     assert all(run["model"]["version"] == "v0" and run["model"]["digest"] == first["digest"] for run in runs)
     assert all({"kept_fraction", "compression_factor"} <= set(run["inapplicable"]) for run in runs)
+    assert "cider" in runs[3]["scores"]
+    assert ("meteor" in runs[3]["scores"]) == java
 
 
 def test_a_flipped_byte_in_a_checkpoint_stops_the_evaluation(cli: Command, world: Path) -> None:
