@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,17 +22,21 @@ GRACE: Final = 30.0
 """Seconds that a trial may take to save what it has when its task is cancelled."""
 VANISHED: Final = 128 + signal.SIGKILL
 NOT_THERE: Final = 127
-CANCELLED: Final = 128 + signal.SIGTERM
 MARK: Final = "HARNESS_TRIAL"
 """The variable by which the processes of a trial are known."""
+
+
+LOCAL: Final = "local"
+"""The address that begins a new cluster."""
+ADVICE: Final = "give --address HOST:PORT of one that runs, or `local` to start one here"
 
 
 class RayTasks:
     """Starts tasks on a cluster whose machines see the same folders as this one.
 
     Args:
-        address: the cluster's; where there is none, the one that `RAY_ADDRESS` names or that runs here, or a new one
-            that ends with this process.
+        address: the cluster's, or `local` for a new one that ends with this process; where there is none, the one
+            that `RAY_ADDRESS` names or that runs here, and else a new one.
 
     Raises:
         MissingExtra: ray is not installed.
@@ -50,19 +55,20 @@ class RayTasks:
 
     def _connect(self, address: str | None) -> None:
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-        try:
+        if address not in (None, "auto", LOCAL):
+            _check_reachable(str(address))
+        with _keeping_signals():
             try:
-                self._ray.init(address=address or "auto", **quiet)
-            except ConnectionError:
-                if address is not None:
-                    raise
-                self._ray.init(include_dashboard=False, **quiet)
-        except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise HarnessError(
-                f"no Ray cluster answers at {address or 'this machine'} ({reason}); give --address one that runs, or "
-                "none to start one here"
-            ) from error
+                if address != LOCAL:
+                    with suppress(*([ConnectionError] if address is None else [])):
+                        self._ray.init(address=address or "auto", **quiet)
+                        return
+                self._ray.init(address=LOCAL, include_dashboard=False, **quiet)
+            except Exception as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise HarnessError(
+                    f"no Ray cluster answers at {address or 'this machine'} ({reason}); {ADVICE}"
+                ) from error
 
     def room(self, needs: Resources) -> int:
         """How many such tasks the cluster carries at once, at least one."""
@@ -84,8 +90,10 @@ class RayTasks:
             num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.memory, resources=dict(needs.custom),
             max_retries=0, num_returns="streaming",
         )(carry_out)  # fmt: skip
-        command = list(task.command)
-        return RayTask(self._ray, remote.remote(command, str(task.folder), dict(task.environment)), task.log)
+        stop = task.log.with_name(f"{task.log.name}.stop")
+        stop.unlink(missing_ok=True)
+        pieces = remote.remote(list(task.command), str(task.folder), dict(task.environment), str(stop.absolute()))
+        return RayTask(self._ray, pieces, task.log, stop)
 
     def _check(self, task: Task) -> None:
         needs = task.resources
@@ -106,15 +114,42 @@ class RayTasks:
             self._ray.shutdown()
 
 
+def _check_reachable(address: str) -> None:
+    """Ray ends the whole process where nothing answers.
+
+    Raises:
+        HarnessError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://") or not host or not port.isdigit():
+        raise HarnessError(f"--address {address}: a sweep's driver runs on a machine of the cluster; {ADVICE}")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise HarnessError(f"no Ray cluster answers at {address} ({error.strerror or error}); {ADVICE}") from error
+
+
+@contextmanager
+def _keeping_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself and ends with an exit code that is none of ours."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class RayTask:
     """A submitted task; what it prints arrives in its log as it is printed.
 
     Args:
         pieces: what it yields: bytes of its output, and in the end its exit code.
+        stop: a file that is made to ask it to end. Ray's own cancelling may hit its worker's inner parts, which then
+            ends at once, and nothing is saved.
     """
 
-    def __init__(self, ray: Any, pieces: Any, log: Path) -> None:
-        self._ray, self._pieces, self._log = ray, pieces, log
+    def __init__(self, ray: Any, pieces: Any, log: Path, stop: Path) -> None:
+        self._ray, self._pieces, self._log, self._stop = ray, pieces, log, stop
         self._code: int | None = None
 
     @property
@@ -137,8 +172,8 @@ class RayTask:
             piece = self._ray.get(next(self._pieces))
         except StopIteration:
             return VANISHED
-        except self._ray.exceptions.TaskCancelledError:
-            return CANCELLED
+        except (self._ray.exceptions.TaskCancelledError, SystemExit):  # the latter of a worker that was killed
+            return VANISHED
         except self._ray.exceptions.RayError as error:
             lost = (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.NodeDiedError,
                     self._ray.exceptions.OutOfMemoryError, self._ray.exceptions.ObjectLostError)  # fmt: skip
@@ -155,15 +190,19 @@ class RayTask:
 
     def stop(self) -> None:
         """Ask it to save what it has and to end."""
-        self._ray.cancel(self._pieces, force=False)
+        self._stop.touch()
 
     def kill(self) -> None:
         """End its worker; what that had started ends when the trial is begun again."""
         self._ray.cancel(self._pieces, force=True)
 
 
-def carry_out(command: list[str], folder: str, environment: Mapping[str, str]) -> Iterator[bytes | int]:
-    """What a worker of Ray's does: starts the process, passes on what it prints, and gives its exit code last."""
+def carry_out(command: list[str], folder: str, environment: Mapping[str, str], stop: str) -> Iterator[bytes | int]:
+    """What a worker of Ray's does: starts the process, passes on what it prints, and gives its exit code last.
+
+    Args:
+        stop: where this file comes to be, the process is asked to end.
+    """
     _end_orphans(environment.get(MARK, ""))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     try:
@@ -176,9 +215,13 @@ def carry_out(command: list[str], folder: str, environment: Mapping[str, str]) -
         yield NOT_THERE
         return
     assert process.stdout is not None
+    asked = False
     try:
         while True:
-            # Ray cancels by an exception between two steps of Python's, not by a signal that ends a read.
+            if not asked and os.path.exists(stop):  # noqa: PTH110 - ten times a second
+                asked = True
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
             if select.select([process.stdout], [], [], 0.1)[0]:
                 piece = os.read(process.stdout.fileno(), PIECE)
                 if not piece:

@@ -68,42 +68,43 @@ class Driver:
             HarnessError: the workspace cannot be written, or the search finds no point.
         """
         self._hand.fill()
-        threads = [threading.Thread(target=self._guarded, name=f"trial {number}", daemon=True)
-                   for number in range(self._workers)]  # fmt: skip
-        for thread in threads:
-            thread.start()
+        ended = [threading.Event() for _ in range(self._workers)]
+        for number, event in enumerate(ended):
+            threading.Thread(target=self._guarded, args=(event,), name=f"trial {number}", daemon=True).start()
         try:
-            _wait(threads)
+            _wait(ended)
         except BaseException:
-            self._stop(threads)
+            self._stop(ended)
             raise
         finally:
             self._target.close()
         if self._error is not None:
             raise self._error
 
-    def _stop(self, threads: list[threading.Thread]) -> None:
+    def _stop(self, ended: Sequence[threading.Event]) -> None:
         """Ends what runs: asked first, killed where that takes too long or the user asks again."""
         self._stopping.set()
         try:
             self._each("stop")
-            _wait(threads, GRACE)
+            _wait(ended, GRACE)
         finally:
             self._each("kill")
-            _wait(threads, GRACE)
+            _wait(ended, GRACE)
 
     def _each(self, what: str) -> None:
         for running in list(self._running.values()):
             with suppress(HarnessError):
                 getattr(running, what)()
 
-    def _guarded(self) -> None:
+    def _guarded(self, ended: threading.Event) -> None:
         try:
             self._carry_out_all()
         except BaseException as error:  # noqa: BLE001 - `run` raises it
             self._error = self._error or error
             self._stopping.set()
             self._each("stop")
+        finally:
+            ended.set()
 
     def _carry_out_all(self) -> None:
         while not self._stopping.is_set() and not self._enough.is_set():
@@ -286,9 +287,12 @@ def _last_words(log: Path) -> str:
     return " | ".join(line.strip() for line in lines[-3:])[-600:] or "it said nothing"
 
 
-def _wait(threads: Sequence[threading.Thread], seconds: float | None = None) -> None:
-    """Until all have ended, or for so long; signals arrive meanwhile."""
+def _wait(ended: Sequence[threading.Event], seconds: float | None = None) -> None:
+    """Until all have ended, or for so long; signals arrive meanwhile.
+
+    Not by joining threads: where a signal's exception interrupts that, Python 3.11 takes the thread for ended.
+    """
     until = None if seconds is None else time.monotonic() + seconds
-    for thread in threads:
-        while thread.is_alive() and (until is None or time.monotonic() < until):
-            thread.join(0.2)
+    for event in ended:
+        while not event.is_set() and (until is None or time.monotonic() < until):
+            event.wait(0.2)
