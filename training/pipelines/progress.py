@@ -95,16 +95,18 @@ def exit_code(stages: Iterable[Progress]) -> int:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something; of a bar that is drawn over itself, what it shows now."""
-    said = [line for line in tail(log) if line.strip() and not line.startswith("{")]
-    return said[-1].rstrip("\r").rpartition("\r")[2].strip()[:LONGEST] if said else ""
+    """The last line of a log that says something and is no JSON."""
+    said = [line for line in tail(log) if not line.startswith("{")]
+    return said[-1].strip()[:LONGEST] if said else ""
 
 
 def tail(log: Path, lines: int = 20) -> list[str]:
-    """The last lines of a log."""
+    """The last lines of a log that say something; of a bar that was drawn over itself, what it showed last."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
-            return file.read().decode(errors="replace").splitlines()[-lines:]
+            text = file.read().decode(errors="replace")
     except OSError:
         return []
+    shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return [line for line in shown if line.strip()][-lines:]
