@@ -10,11 +10,13 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from logging_proxy import refuse_all_other_hosts
 from tests_support import ROOT
 from wandb_server import REGISTRY, Server
 
@@ -298,9 +300,12 @@ def test_an_answer_that_is_lost_costs_nothing(server: Server, store: WandbStore,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "operation", ["ProjectArtifacts", "UpsertBucket", "CreateArtifact$", "PUT /", "CommitArtifact"]
+    ("fault", "operation"),
+    [
+        *(("status", name) for name in ("ProjectArtifacts", "UpsertBucket", "CreateArtifact$", "PUT /", "CommitArt")),
+        *(("slow", name) for name in ("UpsertBucket", "PUT /", "CommitArt")),
+    ],
 )
-@pytest.mark.parametrize("fault", ["status", "slow"])
 def test_a_failing_server_is_said_and_nothing_is_half_there(
     server: Server, make_store: MakeStore, make: Make, operation: str, fault: str
 ) -> None:
@@ -389,6 +394,85 @@ def test_processes_publish_at_once_without_a_gap(server: Server, store: WandbSto
     for version in store.versions("net"):
         folder = store.resolve("net", f"v{version.number}").checkout()
         assert (folder / "weights.bin").read_text() == f"{version.metadata['worker']} {version.metadata['turn']}"
+
+
+@pytest.mark.slow
+def test_a_publisher_that_is_killed_leaves_nothing_half_there(
+    server: Server, make_store: MakeStore, make: Make, tmp_path: Path
+) -> None:
+    folder = make("a", weights="w" * 100_000)
+    code = "import sys\nfrom pathlib import Path\nfrom plugins.checkpoints.wandb import WandbStore\n"
+    code += "WandbStore().publish(Path(sys.argv[1]), 'net')"
+    slow = server.faults.slow(1.5, "PUT /storage/content")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen([sys.executable, "-P", "-c", code, str(folder)], env=environment)
+    until = time.monotonic() + 60
+    while not slow.met:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    server.faults.clear()
+    assert list(server.versions("net")) in ([], ["v0"]), "the SDK's own process may still have ended it"
+    store = make_store()
+    assert store.publish(folder, "net").number == 0
+    assert numbers(store.versions("net")) == [0]
+    assert contents(store.resolve("net", "latest").checkout()) == contents(folder)
+
+
+@pytest.mark.slow
+def test_a_download_that_is_killed_goes_on(server: Server, make_store: MakeStore, make: Make, tmp_path: Path) -> None:
+    folder = make("a", weights="w" * 100_000)
+    make_store().publish(folder, "net")
+    code = "import sys\nfrom plugins.checkpoints.wandb import WandbStore\nstore = WandbStore(cache=sys.argv[1])\n"
+    code += "store.resolve('net', 'v0').checkout()"
+    digest = server.artifact("net:v0").entries()["model/weights.bin"]["digest"]
+    slow = server.faults.slow(30, server.artifact("net:v0").file("x", digest).storage_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen([sys.executable, "-P", "-c", code, str(tmp_path / "cache")], env=environment)
+    until = time.monotonic() + 60
+    while not slow.met or not list((tmp_path / "cache" / "unfinished").rglob("config.json")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    assert visible(tmp_path / "cache") == []
+    server.faults.clear()
+    server.requests.clear()
+    assert contents(make_store().resolve("net", "v0").checkout()) == contents(folder)
+    assert len(downloads(server)) == 1
+
+
+ALL = """
+import sys
+from pathlib import Path
+from harness.errors import StoreError
+from plugins.checkpoints.wandb import WandbStore
+store = WandbStore(cache=Path(sys.argv[1], "cache"), timeout=3)
+folder = Path(sys.argv[1], "folder")
+folder.mkdir(exist_ok=True)
+(folder / "weights.bin").write_text("weights")
+try:
+    store.alias("net", "production", f"v{store.publish(folder, 'net').number}")
+    store.resolve("net", "production").checkout()
+except StoreError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_no_other_host_is_asked(server: Server, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-c", ALL, str(tmp_path)]
+    with refuse_all_other_hosts() as proxy:
+        environment = {**os.environ, **proxy.environment, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+        environment.pop("WANDB_ERROR_REPORTING")
+        server.faults.status(500, "CommitArtifact")  # what the SDK might report to its makers
+        failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+        server.faults.clear()
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert "commitArtifact" in failed.stdout
+    assert server.versions("net") == {"v0": ["latest", "production"]}
+    assert proxy.asked == []
 
 
 @pytest.mark.slow
