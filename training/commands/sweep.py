@@ -29,6 +29,8 @@ SHOWN: Final = 20
 """Rows of the table."""
 EVERY: Final = 10.0
 """Seconds from one line of progress to the next."""
+QUEUED: Final = 32
+"""Trials that wait in a queue or are with its agents at once."""
 ENGINES: Final = ("local", "ray", "wandb")
 
 
@@ -36,7 +38,7 @@ ENGINES: Final = ("local", "ray", "wandb")
 @click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path))
 @click.option("--workers", type=click.IntRange(min=1), help="Trials at once; by default as many as the cores carry.")
 @click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Change a key: --set run_cap=50")
-@click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="Where trials run.")
+@click.option("--engine", type=click.Choice(ENGINES), help="Where trials run; here, or by the agents of launch.queue.")
 @click.option("--address", help="Of a Ray cluster, HOST:PORT; `local` starts one here.")
 @click.option("--retry-failed", is_flag=True, help="Try again the trials that failed.")
 @click.option("--dry-run", is_flag=True, help="Say which trials there are and how they are started; start none.")
@@ -44,8 +46,8 @@ ENGINES: Final = ("local", "ray", "wandb")
 @click.option("--trial", metavar="JSON", hidden=True, help="Carry out one trial, as an agent of W&B's asks for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    config: Path, workers: int | None, changes: Sequence[str], engine: str, address: str | None, retry_failed: bool,
-    dry_run: bool, report: Path | None, trial: str | None, as_json: bool,
+    config: Path, workers: int | None, changes: Sequence[str], engine: str | None, address: str | None,
+    retry_failed: bool, dry_run: bool, report: Path | None, trial: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Carry out the trials of a sweep, several at once, and rank them.
 
@@ -58,6 +60,8 @@ def command(
     if address is not None and engine != "ray":
         raise click.UsageError("--address is a Ray cluster's: add --engine ray")
     sweep = read_sweep(config, changes)
+    if engine is not None and sweep.settings.launch.queue is not None:
+        raise click.UsageError("launch.queue: its agents carry the trials out; leave --engine out, or the queue")
     with open_session() as session:
         if trial is not None:
             from training.sweeps.wandb_trial import carry_out  # with W&B, which other engines do without
@@ -75,7 +79,8 @@ def command(
 
             hand_over(sweep, File(config, changes), place, session, workers or _at_once(sweep), _say)
         else:
-            _carry_out(sweep, place, session, address if engine == "ray" else None, workers, on_ray=engine == "ray")
+            target, at_once = _target(sweep, session, engine, address)
+            Driver(sweep, place, session, target, workers or at_once, Progress(place, session)).run()
         told = document(place.work, session)
     if as_json:
         click.echo(msgspec.json.encode(told))
@@ -91,18 +96,19 @@ def _at_once(sweep: Sweep) -> int:
     return max(1, int((os.cpu_count() or 1) / max(sweep.settings.launch.resources.cpus, 1)))
 
 
-def _carry_out(
-    sweep: Sweep, place: Place, session: Session, address: str | None, workers: int | None, *, on_ray: bool
-) -> None:
-    needs = sweep.settings.launch.resources
-    if on_ray:
+def _target(sweep: Sweep, session: Session, engine: str | None, address: str | None) -> tuple[Target, int]:
+    """Where trials run, and how many at once."""
+    needs, queue = sweep.settings.launch.resources, sweep.settings.launch.queue
+    if queue is not None:
+        from training.sweeps.queued import QueuedTrials
+
+        return QueuedTrials(session, queue), QUEUED
+    if engine == "ray":
         from training.sweeps.ray_tasks import RayTasks  # with Ray, which other engines do without
 
-        target: Target = (cluster := RayTasks(address))
-        at_once = workers or cluster.room(Resources(needs.cpus, needs.gpus, needs.bytes, needs.custom))
-    else:
-        target, at_once = choose_target("local"), workers or _at_once(sweep)
-    Driver(sweep, place, session, target, at_once, Progress(place, session)).run()
+        cluster = RayTasks(address)
+        return cluster, cluster.room(Resources(needs.cpus, needs.gpus, needs.bytes, needs.custom))
+    return choose_target("local"), _at_once(sweep)
 
 
 class Progress:

@@ -223,7 +223,7 @@ class Launch(Settings):
     """Where trials run."""
 
     queue: str | None = None
-    """The queue of W&B Launch that takes them, with --engine wandb."""
+    """A queue (`harness queue create`), whose agents carry the trials out."""
     resources: Needs = Needs()
     """Of each trial."""
 
