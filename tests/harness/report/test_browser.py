@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +19,10 @@ from harness.report.content import Report
 from harness.report.page import render_page
 from harness.types import Failure, Output, Sample, Trace, Usage, Version
 
-pytest.importorskip("selenium", reason="selenium is not installed: pip install 'vlm-harness[dev]'")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 AXE = importlib.util.find_spec("axe_core_python")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not there (Debian: chromium-driver)"
-)
-
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic", "--window-size=1280,900",
-)  # fmt: skip
 WAIT = 20.0
 ROWS_IN_A_PAGE = 25
 HOSTILE = ["<script>document.title = 'broken'</script>", "\x1b[31mred\x1b[0m", "\u202egnitirw\u202c", "=HYPERLINK(1)"]
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 class Page:
