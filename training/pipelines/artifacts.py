@@ -25,14 +25,12 @@ class Ended:
     """A stage's process that ended well.
 
     Attributes:
-        name: the stage's.
         log: where its output is.
         folder: of the stage; `outputs` in it holds what a command made, by output.
         inputs: what it took, by name.
         facts: what a version says of how it was made.
     """
 
-    name: str
     log: Path
     folder: Path
     inputs: Mapping[str, Artifact]

@@ -104,6 +104,10 @@ class Decider:
         self._choice = choice
         self._contents = Contents(session)
 
+    def look_again(self) -> None:
+        """Something was carried out: files and folders may be others now."""
+        self._contents = Contents(self._session)
+
     def decide(self, name: str, made: Mapping[str, Outcome]) -> Decision:
         """What is to be done about a stage whose dependencies are done.
 

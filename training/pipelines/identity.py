@@ -103,11 +103,17 @@ def _read(pipeline: Pipeline, stage: Stage, contents: Contents) -> Iterator[tupl
             suite = () if action.suite is None else contents.suite(action.suite)
             for benchmark in dict.fromkeys((*action.benchmarks, *suite)):
                 yield f"benchmark {benchmark}", contents.benchmark(benchmark)
-            yield from contents.named(list(action.model), pipeline.file.parent).items()
+            models = (text for model in action.model for text in (model, _after_plugin(model)))
+            yield from contents.named(list(models), pipeline.file.parent).items()
         case Gate() | Promote() | Deploy():
             if action.policy is not None:
                 yield f"policy {action.policy}", contents.policy(action.policy)
-            yield from contents.named([action.model], pipeline.file.parent).items()
+            yield from contents.named([action.model, _after_plugin(action.model)], pipeline.file.parent).items()
+
+
+def _after_plugin(model: str) -> str:
+    """What a model's reference names beside its plugin, such as a folder."""
+    return model.partition(":")[2].partition(",")[0]
 
 
 def _differences(old: Json, new: Json, at: str = "") -> Iterator[str]:

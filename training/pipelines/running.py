@@ -75,7 +75,7 @@ class Driver:
         self._made: dict[str, Outcome] = {}
         self._ready: dict[str, Decision] = {}
         self._attempts: dict[str, Attempt] = {}
-        self._awaited: dict[str, str] = {}
+        self._awaited: dict[str, tuple[WorkItem, Decision]] = {}
         self._last_beat = self._last_look = time.monotonic()
         self.stages = {
             name: Progress(name, stage.kind, tuple(pipeline.graph[name])) for name, stage in pipeline.stages.items()
@@ -102,7 +102,8 @@ class Driver:
                 self._watcher.tick()
         except BaseException as error:
             self._stop(type(error).__name__)
-            self._state.failed(self._run, type(error).__name__, self._document())
+            with suppress(HarnessError):  # the workspace may be what cannot be written
+                self._state.failed(self._run, type(error).__name__, self._document())
             raise
         self._state.done(self._run, self._document())
 
@@ -110,15 +111,15 @@ class Driver:
         """Decides about stages whose dependencies have ended; what is used again may let others be decided at once."""
         for name in self._waiting():
             before = [self.stages[other] for other in self.stages[name].depends_on]
-            bad = [stage for stage in before if stage.state in ENDED and stage.state not in (*GOOD, progress.LEFT_OUT)]
+            bad = [stage for stage in before if stage.state in ENDED and stage.state not in GOOD]
             if bad:
                 self._change(name, progress.STOPPED, f"{bad[0].name}: {bad[0].state}")
             elif all(stage.state in GOOD for stage in before):
                 self._decide(name)
 
     def _waiting(self) -> list[str]:
-        order = list(self._pipeline.graph)
-        return [name for name in order if self.stages[name].state == progress.WAITING and name not in self._ready]
+        waiting = (name for name, stage in self.stages.items() if stage.state == progress.WAITING)
+        return [name for name in waiting if name not in self._ready]
 
     def _decide(self, name: str) -> None:
         try:
@@ -134,7 +135,8 @@ class Driver:
         item = decision.item
         assert item is not None
         stage = self.stages[name]
-        stage.began, stage.ended, stage.log = item.note["began"], item.note["ended"], Path(item.note["log"])
+        stage.began, stage.ended, stage.log = item.note["began"], item.note["ended"], self._log(item.note)
+        stage.tries = item.note["starts"]
         self._done(name, decision.done, progress.REUSED, decision.why)
 
     def _start(self) -> None:
@@ -145,19 +147,23 @@ class Driver:
             item = decision.item or self._state.add(name, decision.recipe)
             claimed = self._state.claim(item.name)
             if claimed is None:
-                self._awaited[name] = item.name
+                self._awaited[name] = item, decision
                 self._change(name, progress.AWAITED, f"{item.process or 'another process'} carries it out")
-                continue
-            try:
-                running, note = self._starter.start(self._pipeline, name, decision, claimed, self._state)
-            except HarnessError as error:
-                self._state.failed(claimed, str(error))
-                self._fail(name, error)
-                continue
-            self._attempts[name] = Attempt(decision, claimed, running, note)
-            stage = self.stages[name]
-            stage.began, stage.log, stage.tries = note["began"], Path(note["log"]), claimed.attempt
-            self._change(name, progress.RUNNING, decision.why)
+            else:
+                self._begin(name, decision, claimed)
+
+    def _begin(self, name: str, decision: Decision, item: WorkItem) -> None:
+        try:
+            running, note = self._starter.start(self._pipeline, name, decision, item, self._state)
+        except HarnessError as error:
+            if error.exit_code != Incomplete.exit_code:  # else it may have been started, and is found again
+                self._state.failed(item, str(error))
+            self._fail(name, error)
+            return
+        self._attempts[name] = Attempt(decision, item, running, note)
+        stage = self.stages[name]
+        stage.began, stage.log, stage.tries = note["began"], self._log(note), note["starts"]
+        self._change(name, progress.RUNNING, decision.why)
 
     def _has_room(self, name: str) -> bool:
         if not self._attempts:
@@ -187,17 +193,16 @@ class Driver:
 
     def _ended(self, name: str, attempt: Attempt, code: int) -> None:
         stage = self._pipeline.stages[name]
-        preempted = attempt.note.get("preempted", 0) + (code in PREEMPTED)
+        preempted = attempt.note["preempted"] + (code in PREEMPTED)
         if code == 0:
             self._collect(name, attempt)
         elif code in PREEMPTED and preempted <= stage.retries:
             reason = f"was ended from outside (exit code {code})"
-            self._state.beat(attempt.item, {"preempted": preempted})
-            self._state.give_back(attempt.item, reason)
+            self._give_back(attempt, reason, preempted)
             self._state.refresh()
             self._change(name, progress.WAITING, f"{reason}; goes on, {preempted} of {stage.retries} times")
         else:
-            reason, said = failure(stage, code, Path(attempt.note["log"]))
+            reason, said = failure(stage, code, self._log(attempt.note))
             if code in PREEMPTED:
                 reason = f"was ended from outside {preempted} times; {reason}"
             self.stages[name].result = said
@@ -208,8 +213,10 @@ class Driver:
             self._change(name, states.get(code, progress.FAILED), reason)
 
     def _collect(self, name: str, attempt: Attempt) -> None:
-        ended = Ended(name, Path(attempt.note["log"]), self._starter.folder(self._pipeline, name, attempt.item),
-                      attempt.decision.inputs, {"pipeline": self._pipeline.name, "stage": name})  # fmt: skip
+        ended = Ended(
+            self._log(attempt.note), self._starter.folder(self._pipeline, name, attempt.item), attempt.decision.inputs,
+            {"pipeline": self._pipeline.name, "stage": name},
+        )  # fmt: skip
         try:
             result = collect(self._pipeline.stages[name], ended, self._session)
         except HarnessError as error:
@@ -217,9 +224,10 @@ class Driver:
             self._fail(name, error)
             return
         self.stages[name].ended = time.time()
-        note = {key: attempt.note[key] for key in ("began", "log")}
+        note = {key: attempt.note[key] for key in ("began", "log", "starts")}
         self._state.beat(attempt.item, {**note, "ended": self.stages[name].ended})
         self._state.done(attempt.item, result)
+        self._decider.look_again()
         self._done(name, Outcome(attempt.decision.recipe.id, result), progress.DONE, attempt.decision.why)
 
     def _look(self) -> None:
@@ -228,14 +236,17 @@ class Driver:
             return
         self._last_look = time.monotonic()
         self._state.refresh()
-        for name, item_name in list(self._awaited.items()):
-            item = self._state.named(item_name)
+        for name, (awaited, decision) in list(self._awaited.items()):
+            item = self._state.named(awaited.name)
             if item.status in ("failed", "cancelled"):
-                del self._awaited[name]
                 self._change(name, progress.FAILED, f"{item.reason}; {item.process} carried it out")
-            else:  # done, or free to be gone on with where its process has gone
-                del self._awaited[name]
+            elif item.status == "done":
                 self.stages[name].state = progress.WAITING
+            elif (claimed := self._state.claim(item.name)) is not None:  # its process has gone
+                self._begin(name, decision, claimed)
+            else:
+                continue
+            del self._awaited[name]
 
     def _lost(self, name: str, attempt: Attempt) -> None:
         attempt.running.stop()
@@ -278,9 +289,16 @@ class Driver:
             if code == 0:
                 self._collect(name, attempt)
                 return
-            self._state.beat(attempt.item, {"preempted": attempt.note.get("preempted", 0)})
-            self._state.give_back(attempt.item, why)
+            self._give_back(attempt, why, attempt.note["preempted"])
             self._change(name, progress.INTERRUPTED, why)
+
+    def _give_back(self, attempt: Attempt, why: str, preempted: int) -> None:
+        """What is left of the note lets nobody look for a process that has ended."""
+        self._state.beat(attempt.item, {"preempted": preempted, "starts": attempt.note["starts"]})
+        self._state.give_back(attempt.item, why)
+
+    def _log(self, note: Mapping[str, Any]) -> Path:
+        return self._session.home.absolute() / str(note["log"])
 
     def _done(self, name: str, outcome: Outcome, state: str, why: str) -> None:
         self._made[name] = outcome

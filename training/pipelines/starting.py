@@ -51,10 +51,11 @@ class Starter:
                 return found, note
         note = {
             "preempted": note.get("preempted", 0),
+            "starts": note.get("starts", 0) + 1,
             "began": time.time(),
             "engine": self.engine,
             "options": self._options,
-            "log": str(self.folder(pipeline, name, item) / f"{item.attempt}.log"),
+            "log": str(self.folder(pipeline, name, item).relative_to(self._home) / f"{item.attempt}.log"),
             "key": f"{pipeline.name}-{name}-{uuid.uuid4().hex[:12]}",
         }
         state.beat(item, note)
@@ -97,7 +98,7 @@ class Starter:
         if "OMP_NUM_THREADS" not in os.environ:  # stages at once would else compute on all cores, each of them
             environment["OMP_NUM_THREADS"] = str(max(1, int(resources.cpus / (stage.parallel or 1))))
         return Task(
-            name=name, command=words, folder=Path.cwd(), environment=environment, log=Path(note["log"]),
+            name=name, command=words, folder=Path.cwd(), environment=environment, log=self._home / note["log"],
             resources=resources, key=note["key"],
         )  # fmt: skip
 
