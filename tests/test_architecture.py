@@ -83,6 +83,7 @@ BELOW: dict[str, set[str]] = {
         "errors",
         "images",
         "plan",
+        "processes",
         "protocols",
         "scoring",
         "stats",

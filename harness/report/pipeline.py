@@ -9,11 +9,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final, TypeAlias
 
+from harness.processes import is_gone
 from harness.report import charts
 from harness.report.page import SCRIPTS, STYLE, content_policy, environment, static
 from harness.report.text import DASH, plural
 from harness.types import Json
-from harness.work import Work, WorkItem
+from harness.work import RUNNING, Work, WorkItem
 
 RUN: Final = "@run/"
 """Items of a pipeline whose names begin so are times that it was carried out. Their `note`, or `result` at the end,
@@ -83,6 +84,8 @@ class PipelineReport:
     def headline(self) -> str:
         """How it stands, in a sentence."""
         bad = [stage for stage in self.stages if stage["state"] in BAD]
+        if self.run is not None and self.run.status == RUNNING and is_gone(self.run.process or ""):
+            return "Its command was killed; the same command goes on, and stages may be at work meanwhile"
         if bad:
             first = bad[0]
             left = sum(stage["state"] == "stopped" for stage in self.stages)
