@@ -33,11 +33,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(workspace: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the policies that ship, and one that anything passes."""
+    """A folder with the policies that ship, one that anything passes, and one that eight pictures can fail."""
     monkeypatch.setenv("HARNESS_DATA", str(world))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     policies = (ROOT / "benchmarks.yaml").read_text()
-    (workspace / "benchmarks.yaml").write_text(f'{policies}\n  any:\n    require: [{{score: "*.coverage", min: 1}}]\n')
+    more = {"any": '{score: "*.coverage", min: 1}', "hard": "{score: gqa.accuracy, min: 0.9}"}
+    policies += "".join(f"\n  {name}:\n    require: [{asked}]\n" for name, asked in more.items())
+    (workspace / "benchmarks.yaml").write_text(policies)
     return workspace
 
 
@@ -109,7 +111,7 @@ def test_from_nothing_to_an_aligned_model_killed_in_the_middle(place: Path) -> N
 
 
 def test_from_data_to_a_deployed_model_and_to_a_gate_that_fails(place: Path) -> None:
-    failed = finish(start("arr_coc", ARR_COC), 1)
+    failed = finish(start("arr_coc", (*ARR_COC, "policy=hard")), 1)
     assert states(failed) == {
         "data": "done", "train": "done", "ablation": "done", "evaluate": "done", "gate": "gate failed",
         "promote": "stopped", "deploy": "stopped",
@@ -140,4 +142,4 @@ def test_the_same_on_a_ray_cluster(place: Path, ray_cluster: str) -> None:
     assert stages["pretrain"]["why"] == "goes on"
     assert versions() == dict.fromkeys(versions(), 1)
     assert states(finish(start("vlm", VLM))) == dict.fromkeys(LINEAR, "reused")  # wherever it was carried out
-    assert states(finish(start("arr_coc", ARR_COC, *where), 1))["gate"] == "gate failed"
+    assert states(finish(start("arr_coc", (*ARR_COC, "policy=hard"), *where), 1))["gate"] == "gate failed"
