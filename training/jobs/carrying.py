@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from training.jobs.planning import LOCAL, losses
 from training.jobs.settings import JobSettings
 from training.jobs.source import fetch
 from training.jobs.targets import Running, Target, choose_target
-from training.jobs.task import PREEMPTED, Task, result_of
+from training.jobs.task import PREEMPTED, Task, gate_failed, result_of
 
 BEAT_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.2
@@ -24,7 +24,7 @@ GRACE_SECONDS: Final = 60.0
 """From the signal that asks a job to end until it is killed."""
 LOST: Final = 3
 """So often it is started again after it was lost together with its driver."""
-GATE, USAGE, INCOMPLETE = 1, 2, 3
+USAGE, INCOMPLETE = 2, 3
 
 
 class Stopped(Exception):
@@ -216,8 +216,9 @@ class Carrier:
         return True
 
     def _conclude(self, code: int) -> int:
-        ours = _ours(code, self.order.job)
-        result = {"code": code, "exit_code": ours, "value": result_of(self.log)}
+        said = result_of(self.log)
+        ours = _ours(code, self.order.job, said)
+        result = {"code": code, "exit_code": ours, "value": said}
         self._keep(over=True, retries=0, lost=0)
         if ours == 0:
             self._work.done(self.item, result)
@@ -247,11 +248,11 @@ def log_of(session: Session, item: WorkItem) -> Path:
     return session.home.absolute() / "jobs" / f"{item.name}-{item.document['id']}" / "log.txt"
 
 
-def _ours(code: int, job: JobSettings) -> int:
+def _ours(code: int, job: JobSettings, said: Mapping[str, Json] | None) -> int:
     """A job's exit code in the words of our own."""
     if code in PREEMPTED or code == 130:
         return INCOMPLETE
-    if code in (0, USAGE, INCOMPLETE) or (code == GATE and job.is_harness):
+    if code in (0, USAGE, INCOMPLETE) or (job.is_harness and gate_failed(code, said)):
         return code
     return USAGE
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import HarnessError, Json
-from training.jobs.task import Task
+from training.jobs.task import Task, is_harness
 
 PROJECT: Final = "vlm-harness"
 QUEUE: Final = "harness"
@@ -44,7 +44,7 @@ def request(
     kind = resource or PROCESS
     entity, project = entity or os.environ.get("WANDB_ENTITY"), project or os.environ.get("WANDB_PROJECT") or PROJECT
     place = [*(["-e", entity] if entity else []), "-p", project]
-    wrapped = kind == PROCESS or _is_ours(task)
+    wrapped = kind == PROCESS or is_harness(task.command)
     words = _words(task, wrapped=wrapped, sent=job_type != "code" or task.ship is not None)
     config: dict[str, Any] = {
         "overrides": {"entry_point": words, "args": []},
@@ -110,12 +110,6 @@ def _words(task: Task, *, wrapped: bool, sent: bool) -> list[str]:
     if not wrapped:
         return command
     return [*WRAPPER, *(["--sent"] if sent else []), "--", *command]
-
-
-def _is_ours(task: Task) -> bool:
-    """Whether it is a command of the harness, which is there where it runs."""
-    words = list(task.command)
-    return words[:1] == ["harness"] or ["-m", "harness"] in (words[place : place + 2] for place in range(len(words)))
 
 
 def _arguments(task: Task, kind: str, given: Mapping[str, Any]) -> dict[str, Json]:

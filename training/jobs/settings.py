@@ -13,6 +13,7 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 from harness import read_yaml
 from training.jobs.arguments import MACROS
 from training.jobs.secrets import looks_secret, names_secret
+from training.jobs.task import is_harness
 from training.settings import NAME, Settings
 
 UNITS: Final = {
@@ -134,7 +135,7 @@ class JobSettings(Settings):
     @property
     def is_harness(self) -> bool:
         """Whether it is a command of ours, whose exit codes mean what ours do."""
-        return self.entry_point[:1] == ("harness",)
+        return is_harness(self.entry_point)
 
     @property
     def is_training(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
@@ -10,10 +11,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 PREEMPTED = frozenset({128 + signal.SIGTERM, 128 + signal.SIGKILL})
 """Exit codes of a process that was ended from outside: what it had saved is gone on with."""
+_IN_WORDS: Final = re.compile(
+    r"^(?:fail \(verdict \w+\)|error: .* fails policy .*verdict \w+\); it may not ship|\S+: gate failed\b.*)$",
+    re.MULTILINE,
+)
+"""As `harness gate` and `eval`, `promote` and `deploy`, and `pipeline` tell of a failed gate without `--json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +73,52 @@ class Task:
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)
 
 
-def result_of(log: Path) -> dict[str, Any] | None:
-    """What a task says in the end: the last JSON object of its output that begins a line; None where there is none."""
+def is_harness(words: Sequence[str]) -> bool:
+    """Whether a command is one of ours, whose exit codes mean what ours do."""
+    return list(words[:1]) == ["harness"] or ("-m", "harness") in itertools.pairwise(words)
+
+
+def gate_failed(code: int, said: Mapping[str, Any] | None) -> bool:
+    """Whether a command of ours ended because a gate failed.
+
+    Python itself ends with 1, too, where it cannot even begin; so the command must have said a verdict.
+
+    Args:
+        code: its exit code.
+        said: its `result_of`.
+    """
+    return code == 1 and _says_failure(said)
+
+
+def result_of(log: Path, start: int = 0) -> dict[str, Any] | None:
+    """What a task says in the end: the last JSON object of its output that begins a line.
+
+    Where there is none, a verdict in words is `{"verdict": "fail"}`; None where there is nothing of the kind.
+
+    Args:
+        start: where its output begins, in bytes; what is before was another attempt's.
+    """
     try:
-        text = "\n" + log.read_text(encoding="utf-8", errors="replace")
+        with log.open("rb") as file:
+            file.seek(start)
+            text = "\n" + file.read().decode(errors="replace")
     except OSError:
         return None
-    decoder, start = json.JSONDecoder(), text.rfind("\n{")
-    while start >= 0:
+    decoder, place = json.JSONDecoder(), text.rfind("\n{")
+    while place >= 0:
         with suppress(ValueError):
-            found: dict[str, Any] = decoder.raw_decode(text, start + 1)[0]
+            found: dict[str, Any] = decoder.raw_decode(text, place + 1)[0]
             return found
-        start = text.rfind("\n{", 0, start)
-    return None
+        place = text.rfind("\n{", 0, place)
+    return {"verdict": "fail"} if _IN_WORDS.search(text) else None
+
+
+def _says_failure(said: object) -> bool:
+    """Of `harness gate`; `eval`; `pipeline`; `launch`, which hands on what its job says."""
+    if isinstance(said, list):
+        return any(map(_says_failure, said))
+    if not isinstance(said, Mapping):
+        return False
+    if said.get("verdict") == "fail" or said.get("state") == "gate failed":
+        return True
+    return any(_says_failure(said.get(key)) for key in ("verdicts", "stages", "result"))

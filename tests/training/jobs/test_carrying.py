@@ -80,11 +80,15 @@ def test_an_error_of_its_own_is_told_on_our_scale_and_never_retried(
     assert Path("runs").read_text() == "x\n"
 
 
-def test_only_a_command_of_ours_ends_with_1_for_a_gate(session: Session) -> None:
-    from training.jobs.carrying import _ours
-
-    assert _ours(1, JobSettings(name="a", entry_point=("harness", "gate", "x"))) == 1
-    assert _ours(1, JobSettings(name="a", entry_point=("sh", "gate"))) == 2
+def test_only_a_command_of_ours_that_says_so_ends_with_1_for_a_gate(
+    session: Session, queue: Work, workspace: Path
+) -> None:
+    """A stand-in for `harness`, which is started as a module of this Python's."""
+    (workspace / "harness.py").write_text("import sys\nprint(sys.argv[1])\nsys.exit(1)\n")
+    for said, code in (('{"verdict": "fail"}', 1), ("No module named harness", 2)):
+        for command, ours in (([sys.executable, "-m", "harness"], code), ([sys.executable, "harness.py"], 2)):
+            end = carried(session, queue, "", entry_point=[*command, said])
+            assert (end.code, end.item.status) == (ours, "failed"), (said, command)
 
 
 @pytest.mark.parametrize(("number", "code"), [(9, 137), (15, 143)])
