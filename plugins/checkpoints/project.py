@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from harness import CheckpointError, Json
+from harness import CheckpointError, Json, UnknownName, UnknownVersion, numbered
 from plugins.checkpoints.connection import Connection, is_absence, neutral_folder
 from plugins.checkpoints.records import number_of
 
 LOG: Final = "harness-alias-log"
 """The type of the artifacts that hold how aliases were moved."""
 INTERNAL: Final = ("job", "code", "run_table", LOG)
+_WORD: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
+_LIKE_A_NUMBER: Final = re.compile(r"[vV][0-9]+")
 RESERVED: Final = "wandb-"
 """What types begin with that W&B keeps for itself."""
 
@@ -34,7 +38,14 @@ class Project:
         self._types: dict[str, str] = {}
 
     def names(self) -> list[str]:
-        """All collections that hold something that was published, versions left or not; sorted."""
+        """All names that have a version, sorted."""
+        names = self.collections()
+        with ThreadPoolExecutor(8) as pool:
+            held = list(pool.map(lambda name: bool(self._pages(self._types[name], name, 1, 1)), names))
+        return [name for name, holds in zip(names, held, strict=True) if holds]
+
+    def collections(self) -> list[str]:
+        """All names, those as well whose versions were all deleted; sorted."""
         with self.connection.asking("listing what there is"):
             try:
                 pages = self.connection.api.project(self.connection.project, self.connection.entity).collections()
@@ -53,7 +64,7 @@ class Project:
             if (newest := self.artifact(name, "latest")) is not None:
                 self._types[name] = newest.type
             else:
-                self.names()  # a name can be without `latest`
+                self.collections()  # a name can be without `latest`
         return self._types.get(name)
 
     def artifact(self, name: str, ref: str) -> Any | None:
@@ -71,9 +82,40 @@ class Project:
         type_ = self.type(name)
         return [] if type_ is None else self.logged(type_, name)
 
-    def holds_any(self, name: str) -> bool:
-        """Whether a name that there is has any version left."""
-        return bool(self._pages(self._types[name], name, 1, 1))
+    def all(self, name: str) -> list[Any]:
+        """All versions of a name, newest first.
+
+        Raises:
+            UnknownName: there is no such name.
+        """
+        versions = self.versions(name) if _WORD.fullmatch(name) else []
+        if not versions:
+            raise UnknownName("checkpoint", name, self.names(), "`harness checkpoints log` lists them")
+        return versions
+
+    def find(self, name: str, ref: str) -> Any:
+        """The version that `vN` or an alias stands for.
+
+        Raises:
+            UnknownName: there is no such name, version or alias.
+        """
+        usable = numbered(ref) is not None or not _LIKE_A_NUMBER.fullmatch(ref)
+        if usable and _WORD.fullmatch(name) and _WORD.fullmatch(ref):
+            artifact = self.artifact(name, ref)
+            if artifact is not None and not reserved(artifact.type):
+                return artifact
+        return self.among(self.all(name), name, ref)
+
+    def among(self, versions: Sequence[Any], name: str, ref: str) -> Any:
+        """The same among the versions of a name, newest first, as they were found."""
+        if not versions:
+            raise UnknownName("checkpoint", name, self.names(), "`harness checkpoints log` lists them")
+        for artifact in versions:
+            if ref in artifact.aliases or numbered(ref) == number_of(artifact):
+                return artifact
+        aliases = [alias for artifact in versions for alias in artifact.aliases]
+        known = [*aliases, *(artifact.version for artifact in versions[:5])]
+        raise UnknownVersion(name, ref, known, f"`harness checkpoints log {name}` lists them")
 
     def logged(self, type: str, name: str) -> list[Any]:
         """All artifacts of a collection, newest first; empty where there is none."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Final
@@ -18,8 +16,6 @@ from harness import (
     Json,
     Resolved,
     StoreError,
-    UnknownName,
-    UnknownVersion,
     UsageError,
     Version,
     check_alias,
@@ -39,8 +35,6 @@ from plugins.checkpoints.moves import Change, Log, Moved
 from plugins.checkpoints.project import Project, reserved
 from plugins.checkpoints.records import Published, Record, now, number_of, version_of
 
-_WORD: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
-_LIKE_A_NUMBER: Final = re.compile(r"[vV][0-9]+")
 PAUSE: Final = 0.5
 """Seconds before an upload is tried again."""
 PROMOTED: Final = ("production",)
@@ -142,7 +136,7 @@ class WandbStore:
             known = self._cache.known(place)
             if known is not None:
                 return WandbCheckpoint(name, number, self._project, self._cache, known.digest, known)
-        return found(self._artifact(name, ref), name, self._project, self._cache)
+        return found(self._project.find(name, ref), name, self._project, self._cache)
 
     def get(self, name: str, ref: str) -> Version:
         """What is known of a version, its files apart. The digest of what others logged is W&B's.
@@ -151,7 +145,7 @@ class WandbStore:
             UnknownName: there is no such name, version or alias.
             StoreError: the server does not answer.
         """
-        return version_of(self._artifact(name, ref), name)
+        return version_of(self._project.find(name, ref), name)
 
     def alias(
         self, name: str, alias: str, ref: str, reason: str = "", expected: int | EllipsisType | None = ...
@@ -191,11 +185,11 @@ class WandbStore:
             CheckpointError: an alias other than `latest` and those is at it.
             StoreError: the server does not answer, or refuses it, as for a version that is linked elsewhere.
         """
-        number = number_of(self._artifact(name, ref))
+        number = number_of(self._project.find(name, ref))
         removed: list[Version] = []
 
         def decide(versions: Sequence[Any]) -> Change:
-            target = self._among(versions, name, f"v{number}")
+            target = self._project.among(versions, name, f"v{number}")
             version = version_of(target, name)
             if named := [alias for alias in version.aliases if alias != LATEST and alias not in aliased]:
                 raise CheckpointError(still_named(version, named))
@@ -227,7 +221,7 @@ class WandbStore:
             UnknownName: there is no such name.
             StoreError: the server does not answer.
         """
-        return Log(self._project, name).history(self._versions(name))
+        return Log(self._project, name).history(self._project.all(name))
 
     def names(self) -> list[str]:
         """All names, sorted.
@@ -235,11 +229,7 @@ class WandbStore:
         Raises:
             StoreError: the server does not answer.
         """
-        names = self._project.names()
-        with ThreadPoolExecutor(8) as pool:  # a name whose versions were all deleted is none
-            return [
-                name for name, any_left in zip(names, pool.map(self._project.holds_any, names), strict=True) if any_left
-            ]
+        return self._project.names()
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a name, newest first.
@@ -248,7 +238,7 @@ class WandbStore:
             UnknownName: there is no such name.
             StoreError: the server does not answer.
         """
-        return [version_of(artifact, name) for artifact in self._versions(name)]
+        return [version_of(artifact, name) for artifact in self._project.all(name)]
 
     def address(self, version: Version) -> str:
         """Where a version is: the server's URL, then the version's full name there."""
@@ -261,7 +251,7 @@ class WandbStore:
         found: list[Any] = []
 
         def decide(versions: Sequence[Any]) -> Change | None:
-            target = self._among(versions, name, ref)
+            target = self._project.among(versions, name, ref)
             found[:] = [target]
             holders = {alias: number_of(artifact) for artifact in versions for alias in artifact.aliases}
             for alias in aliases:
@@ -315,7 +305,7 @@ class WandbStore:
         """The full names of this project's versions with the parents' digests: W&B's lineage."""
         wanted, names = set(record.parents), []
         hinted = [str(key).partition(":")[0] for key in record.metadata.get("parents") or ()]
-        known = self._project.names() if wanted else []
+        known = self._project.collections() if wanted else []
         for name in sorted(known, key=lambda name: name not in hinted):
             for artifact in self._project.versions(name) if wanted else ():
                 digest = version_of(artifact, name).digest
@@ -323,31 +313,6 @@ class WandbStore:
                     wanted.discard(digest)
                     names.append(f"{self._connection.path}/{artifact.name}")
         return names
-
-    def _artifact(self, name: str, ref: str) -> Any:
-        """The version that is meant; raises what says which there are."""
-        usable = numbered(ref) is not None or not _LIKE_A_NUMBER.fullmatch(ref)
-        if usable and _WORD.fullmatch(name) and _WORD.fullmatch(ref):
-            artifact = self._project.artifact(name, ref)
-            if artifact is not None and not reserved(artifact.type):
-                return artifact
-        return self._among(self._versions(name), name, ref)
-
-    def _among(self, versions: Sequence[Any], name: str, ref: str) -> Any:
-        if not versions:
-            raise UnknownName("checkpoint", name, self.names(), "`harness checkpoints log` lists them")
-        for artifact in versions:
-            if ref in artifact.aliases or numbered(ref) == number_of(artifact):
-                return artifact
-        aliases = [alias for artifact in versions for alias in artifact.aliases]
-        known = [*aliases, *(artifact.version for artifact in versions[:5])]
-        raise UnknownVersion(name, ref, known, f"`harness checkpoints log {name}` lists them")
-
-    def _versions(self, name: str) -> list[Any]:
-        versions = self._project.versions(name) if _WORD.fullmatch(name) else []
-        if not versions:
-            raise UnknownName("checkpoint", name, self.names(), "`harness checkpoints log` lists them")
-        return versions
 
 
 def _add_alias(artifact: Any, *aliases: str) -> None:
