@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from harness import HarnessError, Json, Session, UnknownName, Version
+from harness import HarnessError, Json, Session, UnknownName, UsageError, Version
 from training.jobs.task import result_of
 from training.pipelines.identity import Artifact
 from training.pipelines.progress import last_line
@@ -80,7 +80,7 @@ def stands(stage: Stage, result: Mapping[str, Json], session: Session) -> str | 
             return f"{output['reference']} was deleted"
         if version.digest != output["digest"]:
             return f"{output['reference']} is another one now"
-    if stage.gate is not None and _baseline(stage.gate, session) not in (result["baseline"], result["model"]):
+    if stage.gate is not None and not _compares_with_the_same(stage.gate, result, session):
         return "what it was compared with is another one now"
     if stage.promote is not None:
         return _promoted(result, session)
@@ -90,7 +90,7 @@ def stands(stage: Stage, result: Mapping[str, Json], session: Session) -> str | 
 
 
 def _scores(kind: str, document: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
-    """The main score of each benchmark, a row each."""
+    """The main score of each benchmark, a row each; of a sweep the best trial's."""
     if kind == "train":
         seen = set()
         for name, score in document["stages"][-1]["scores"].items():
@@ -103,6 +103,9 @@ def _scores(kind: str, document: Mapping[str, Any]) -> Iterator[dict[str, Json]]
             for metric, score in list(run["scores"].items())[:1]:
                 row = {part: score[part] for part in ("value", "low", "high")}
                 yield {"name": f"{run['benchmark']['name']}.{metric}", "model": run["model"]["ref"], **row}
+    elif kind == "sweep" and document["best"] is not None:
+        best = document["best"]
+        yield {"name": document["metric"]["name"], **{part: best.get(part) for part in ("value", "low", "high")}}
     elif kind == "gate":
         for finding in document["findings"]:
             row = {"value": finding["measured"], "low": finding["low"], "high": finding["high"]}
@@ -118,6 +121,9 @@ def _told(kind: str, document: Mapping[str, Any]) -> dict[str, Json]:
             "model": document["model"]["digest"],
             "baseline": baseline and baseline["digest"],
         }
+    if kind == "sweep":
+        best = document["best"] and f", the best is {document['best']['trial']}"
+        return {"said": f"{len(document['trials'])} trials{best or ''}"}
     if kind == "promote":
         return {"said": f"{document['after']} is {document['alias']}", **{key: document[key] for key in _MOVE}}
     if kind == "deploy":
@@ -183,15 +189,18 @@ def _write(folder: Path, kind: str, document: Mapping[str, Any]) -> None:
     (folder / f"{kind}.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
-def _baseline(gate: Gate, session: Session) -> str | None:
-    """The digest of what the gate would compare with now; that is the model itself once it was promoted."""
+def _compares_with_the_same(gate: Gate, result: Mapping[str, Json], session: Session) -> bool:
+    """Whether a gate's baseline is as it was, or is the judged model itself, as after its promotion."""
     text = gate.baseline or session.settings.gate(gate.policy).baseline
     if text is None:
-        return None
+        return result["baseline"] is None
     try:
-        return _named(text, session).digest  # the model plugin would say the same, and import PyTorch for it
-    except UnknownName:
-        return session.gate.baseline_digest(gate.policy)
+        now: str | None = _named(text, session).digest  # the plugin would say the same, and import PyTorch for it
+    except UsageError:
+        if gate.baseline is not None:  # runs, which never change
+            return True
+        now = session.gate.baseline_digest(gate.policy)
+    return now in (result["baseline"], result["model"])
 
 
 def _promoted(result: Mapping[str, Json], session: Session) -> str | None:

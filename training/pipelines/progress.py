@@ -31,7 +31,7 @@ SERIOUS: Final = (FAILED, INCOMPLETE, GATE_FAILED)
 """The first of these that a stage ended with says how the pipeline did: 1 is a failed gate's, and only that."""
 LONGEST: Final = 160
 """Characters of a line that are shown."""
-TAIL: Final = 4096
+TAIL: Final = 262_144
 """Bytes of a log's end that are looked at."""
 
 
@@ -108,5 +108,8 @@ def tail(log: Path, lines: int = 20) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
+    document = f"\n{text}".rfind("\n{\n")
+    if document >= 0 and text.rstrip().endswith("}"):  # what it said with `--json` is told in other words
+        text = text[:document]
     shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     return [line for line in shown if line.strip()][-lines:]

@@ -210,3 +210,17 @@ def test_versions_of_the_registry_are_taken_by_their_digest(run: Run) -> None:
     assert run(use.replace("m:latest", "m:other")).states == {"b": "reused"}  # another name for the same
     run(made + "  outputs: {m: {name: m, type: model}}", parameters="{n: 2}")
     assert run(use).stages["b"]["why"] == "input m changed"
+
+
+def test_what_is_incomplete_is_told_in_words(run: Run, book: Path) -> None:
+    """The evaluation's JSON comes last in its output, and says nothing to a reader."""
+    answers = list(json.loads(Path("70.json").read_text()).items())
+    Path("40.json").write_text(json.dumps(dict(answers[::2])))
+    ran = run(
+        "a:\n  job: {command: [cp, 40.json, '{outputs.m}/answers.json']}\n"
+        "  outputs: {m: {name: acme-book, type: model}}\n"
+        "b:\n  inputs: {m: a}\n  evaluate: {model: '{inputs.m}', benchmarks: acme-trivia}"
+    )
+    assert (ran.code, ran.states["b"]) == (3, "incomplete")
+    assert "100 of 200 samples failed" in ran.stages["b"]["why"], ran.stages["b"]
+    assert '"coverage"' not in ran.said
