@@ -18,7 +18,6 @@ from training.jobs.task import PREEMPTED, Resources, Task
 from training.sweeps.handing import Hand, Place
 from training.sweeps.reading import Sweep
 from training.sweeps.results import Curve, finite, last_document, made_by, scores_of
-from training.sweeps.settings import Goal
 from training.sweeps.stopping import is_behind
 from training.sweeps.trial import command_of
 
@@ -68,6 +67,8 @@ class Driver:
             HarnessError: the workspace cannot be written, or the search finds no point.
         """
         self._hand.fill()
+        if any(self._is_enough(item.result) for item in self._store.items(self._work)):
+            return
         ended = [threading.Event() for _ in range(self._workers)]
         for number, event in enumerate(ended):
             threading.Thread(target=self._guarded, args=(event,), name=f"trial {number}", daemon=True).start()
@@ -248,8 +249,6 @@ class Driver:
         if score is None or finite(score["value"]) is None:
             names = ", ".join(sorted(scores)[:12]) or "nothing"
             return "failed", result, f"it ended well but gave no {goal.name!r}; what it gave: {names}"
-        if reached(goal, score["value"]):
-            self._enough.set()
         return "done", {**result, **score}, None
 
     def _end(self, item: WorkItem, status: str, result: dict[str, Json] | None, reason: str | None) -> None:
@@ -257,21 +256,25 @@ class Driver:
             if status == "done":
                 self._store.done(item, result)
             else:
+                # Whoever tries it again would else find this attempt's end at the target, and take it for its own.
+                self._store.beat(item, {**_without_adoption(item), "over": item.attempt})
                 self._store.failed(item, reason or status, result)
+            if self._is_enough(result):
+                self._enough.set()
             self._watcher.ended(item, status, result, reason)
+
+    def _is_enough(self, result: Mapping[str, Json] | None) -> bool:
+        """Whether a trial is as good as is asked for."""
+        goal, value = self._sweep.settings.metric, (result or {}).get("value")
+        if goal is None or goal.target is None or value is None:
+            return False
+        return bool(value <= goal.target if goal.goal == "minimize" else value >= goal.target)
 
     def _give_back(self, item: WorkItem, reason: str, note: Mapping[str, Json] | None = None) -> None:
         with suppress(LostClaim):
             self._store.beat(item, {**_without_adoption(item), **(note or {}), "over": item.attempt})
             self._store.give_back(item, reason)
             self._watcher.ended(item, "waiting", None, reason)
-
-
-def reached(goal: Goal, value: float) -> bool:
-    """Whether a value is as good as is asked for."""
-    if goal.target is None:
-        return False
-    return value <= goal.target if goal.goal == "minimize" else value >= goal.target
 
 
 def _without_adoption(item: WorkItem) -> dict[str, Json]:

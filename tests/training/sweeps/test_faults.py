@@ -56,11 +56,12 @@ def killed_and_resumed(sweeps: Any, trials: int, seconds: float) -> None:
     wanted = list(range(1, trials + 1))
     assert told["counts"] == {"all": trials, "done": trials}
     assert [trial["value"] for trial in told["trials"]] == wanted
-    # A trial that was done is never begun again, and one that was killed ended once all the same.
-    assert sorted(sweeps.numbers("ended").elements()) == wanted
-    begun = sweeps.numbers("begun")
-    assert set(begun) == set(wanted)
-    assert sum(begun.values()) - trials <= 2
+    # What went on without its driver is not begun again; only what was killed itself is, and it may have been about
+    # to end.
+    for name in ("begun", "ended"):
+        seen = sweeps.numbers(name)
+        assert set(seen) == set(wanted)
+        assert sum(seen.values()) - trials <= 2
 
 
 def test_trials_survive_their_workers_and_their_driver(sweeps: Any) -> None:
