@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
@@ -206,9 +206,7 @@ def load_settings(config: Path | None = None) -> Settings:
     )
 
 
-def read_yaml(
-    path: Path, model: type[Settings_], changes: Sequence[str] = (), keep: Collection[str] = ()
-) -> Settings_:
+def read_yaml(path: Path, model: type[Settings_], changes: Sequence[str] = (), keep: Collection[str] = ()) -> Settings_:
     """A YAML file as a pydantic model, with `${NAME:-default}` taken from the environment.
 
     Args:
@@ -393,12 +391,17 @@ def _keys(model: type[BaseModel], location: Sequence[Any]) -> set[str]:
     """The keys that the section at a location may have."""
     current: Any = model
     for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel):
+        if get_origin(current) is dict:  # a name that the file gives, whatever a field of its section is called
+            current = get_args(current)[1]
+        elif isinstance(current, type) and issubclass(current, BaseModel):
             if part in current.model_fields:
                 current = current.model_fields[part].annotation
             elif isinstance(part, str) and part == current.__name__:
                 continue
-        current = _model_in(current, str(part)) or current
+        if get_origin(current) is not dict:
+            current = _model_in(current, str(part)) or current
+    if get_origin(current) is dict:
+        current = _model_in(current, "")
     return set(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else set()
 
 
