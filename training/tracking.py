@@ -38,6 +38,7 @@ UNSAID: Final[Mapping[str, Json]] = {
     "disable_git": True,
     "disable_job_creation": True,
     "host": "",
+    "program": "harness",
     "save_code": False,
     "silent": True,
     "x_disable_meta": True,
