@@ -10,11 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from harness import ConfigError, HarnessError, Session, UnknownName
+from training.jobs.secrets import looks_secret, names_secret
 from training.pipelines.commands import changes
 from training.pipelines.contents import Contents, named_file, read_any
 from training.pipelines.examining import Question, examine
 from training.pipelines.graph import cycle
-from training.pipelines.placeholders import DEPENDENCY, SECTIONS, fill, found
+from training.pipelines.placeholders import DEPENDENCY, SECTIONS, fill, found, texts
 from training.pipelines.reading import Kept, Made, Pipeline
 from training.pipelines.settings import Evaluate, Gate, Job, Promote
 
@@ -34,7 +35,19 @@ def check(pipeline: Pipeline, session: Session) -> None:
         ConfigError: something is; one line a mistake.
     """
     # Each step takes for granted what the one before it has looked at.
-    for step in (_stages, _inputs, _placeholders, _ring, _outputs, _types, _registry, _names, _files, _configs):
+    for step in (
+        _secrets,
+        _stages,
+        _inputs,
+        _placeholders,
+        _ring,
+        _outputs,
+        _types,
+        _registry,
+        _names,
+        _files,
+        _configs,
+    ):
         _raise(step(pipeline, session))
 
 
@@ -44,6 +57,17 @@ def _raise(errors: Iterable[ConfigError]) -> None:
         raise several[0]
     if several:
         raise ConfigError("\n".join(map(str, several)))
+
+
+def _secrets(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]:
+    """The file and its parameters are stored, logged and reported: a secret is for the environment to hold."""
+    hint = "let the program take it from the environment, where stages have it too"
+    for name in pipeline.settings.parameters:
+        if names_secret(name):
+            yield pipeline.error(f"{name}: is named like a secret, which no pipeline holds; {hint}", "parameters", name)
+    for at, text in texts(pipeline.settings.model_dump()):
+        if looks_secret(text):
+            yield pipeline.error(f"{'.'.join(map(str, at))}: holds a secret; {hint}", *at)
 
 
 def _stages(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]:
@@ -68,9 +92,8 @@ def _placeholders(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]
         known = _known(pipeline, name)
         for at, placeholder in found(stage.model_dump(), ("stages", name)):
             if placeholder not in known:
-                hint = (
-                    "a brace that stands for itself is doubled" if placeholder.partition(".")[0] not in SECTIONS else ""
-                )
+                named = placeholder.partition(".")[0] in SECTIONS
+                hint = "" if named else "a brace that stands for itself is doubled"
                 yield pipeline.error(str(UnknownName("placeholder", placeholder, known, hint)), *at)
 
 
@@ -86,9 +109,9 @@ def _known(pipeline: Pipeline, name: str) -> dict[str, str]:
 
 
 def _example(pipeline: Pipeline, source: Made | Kept) -> str:
-    return (
-        str(source) if isinstance(source, Kept) else f"{pipeline.stages[source.stage].outputs[source.output].name}:v0"
-    )
+    if isinstance(source, Kept):
+        return str(source)
+    return f"{pipeline.stages[source.stage].outputs[source.output].name}:v0"
 
 
 def _ring(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from harness import Json, Session, UnknownName, UsageError, WorkItem
@@ -44,7 +44,6 @@ class Decision:
         done: what it gives, where it need not be carried out.
         item: what is gone on with or used again; None where it begins.
         why: in words.
-        changed: whether what is used again was made with other settings.
     """
 
     recipe: Recipe
@@ -52,7 +51,6 @@ class Decision:
     why: str
     done: Outcome | None = None
     item: WorkItem | None = None
-    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class Choice:
 
     chosen: Collection[str]
     forced: Collection[str] = ()
-    taken: Collection[str] = field(default=())
+    taken: Collection[str] = ()
 
     @classmethod
     def of(
@@ -166,5 +164,6 @@ class Decider:
             if usable and stands(stage, result, self._session) is None:
                 changes = "; ".join(found.changes(item.document["recipe"]))
                 said = f"not asked for; used as it was ({changes})"
-                return Decision(found, inputs, said, Outcome(found.id, result), item, changed=True)
+                before = Recipe(item.document["recipe"])
+                return Decision(found, inputs, said, Outcome(before.id, result), item)
         raise UsageError(f"{name} was not done yet, and what is asked for rests on it; leave --from or --only out")

@@ -17,16 +17,22 @@ _PLACE: Final = re.compile(r"\{\{|\}\}|\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")
 Location: TypeAlias = tuple[Any, ...]
 
 
-def found(value: Any, at: Location = ()) -> Iterator[tuple[Location, str]]:
-    """All placeholders within a value, each with where it stands: keys and indices from the outermost."""
+def texts(value: Any, at: Location = ()) -> Iterator[tuple[Location, str]]:
+    """All texts within a value, each with where it stands: keys and indices from the outermost."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from found(item, (*at, key))
+            yield from texts(item, (*at, key))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from found(item, (*at, index))
+            yield from texts(item, (*at, index))
     elif isinstance(value, str | Path):
-        yield from ((at, match[1]) for match in _PLACE.finditer(str(value)) if match[1])
+        yield at, str(value)
+
+
+def found(value: Any, at: Location = ()) -> Iterator[tuple[Location, str]]:
+    """All placeholders within a value, each with where it stands."""
+    for place, text in texts(value, at):
+        yield from ((place, match[1]) for match in _PLACE.finditer(text) if match[1])
 
 
 def fill(value: Any, known: Mapping[str, Any], *, last: bool = True) -> Any:
