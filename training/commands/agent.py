@@ -10,8 +10,8 @@ import msgspec
 from harness import Json, UsageError, open_session
 from training.jobs.agent import Agent, Ended, Offer
 from training.jobs.carrying import INCOMPLETE
+from training.jobs.needs import memory_bytes
 from training.jobs.queues import Queue, document
-from training.jobs.settings import memory_bytes
 
 
 @click.command("agent")

@@ -10,7 +10,6 @@ from typing import Final
 from harness import HarnessError, LostClaim, Session, Work, WorkItem
 from training.jobs.carrying import INCOMPLETE, Carrier, Stopped, Stopping
 from training.jobs.order import Order
-from training.jobs.settings import memory_bytes
 
 POLL_SECONDS: Final = 0.5
 OPEN: Final = ("waiting", "running")
@@ -183,5 +182,5 @@ class Agent:
 
 
 def _needs(order: Order) -> tuple[float, float, float]:
-    needs = order.job.resources
-    return (needs.cpus or 1), needs.gpus, 0 if needs.memory is None else memory_bytes(needs.memory)
+    needs = order.job.resources.resources()
+    return needs.cpus, needs.gpus, needs.memory or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from typing import Any, Final
 
 from harness import CheckpointError, Session, UnknownName, UsageError
 from training.jobs.arguments import with_arguments
-from training.jobs.settings import CHECKPOINT, RESUME, STRATEGY, JobSettings, memory_bytes
-from training.jobs.task import Resources, Task
+from training.jobs.settings import CHECKPOINT, RESUME, STRATEGY, JobSettings
+from training.jobs.task import Task
 
 LOCAL: Final = "local"
 RAY: Final = "ray"
@@ -167,13 +168,10 @@ def task_of(
     variables = {"HARNESS_HOME": str(home.absolute()), **job.environment}
     if needs.cpus is not None:
         variables.setdefault("OMP_NUM_THREADS", str(max(1, int(needs.cpus / needs.processes))))
-    custom = dict(needs.custom)
+    resources = needs.resources()
     if needs.accelerator is not None:
-        custom[f"accelerator_type:{needs.accelerator}"] = ACCELERATOR_SHARE
-    resources = Resources(
-        cpus=needs.cpus or 1, gpus=needs.gpus, memory=None if needs.memory is None else memory_bytes(needs.memory),
-        custom=custom,
-    )  # fmt: skip
+        custom = {**resources.custom, f"accelerator_type:{needs.accelerator}": ACCELERATOR_SHARE}
+        resources = dataclasses.replace(resources, custom=custom)
     return Task(
         name=job.name, command=_program(command, needs.processes), folder=source or folder, log=log,
         environment=variables, resources=resources, key=key, ship=source,

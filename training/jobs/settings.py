@@ -12,48 +12,25 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness import read_yaml
 from training.jobs.arguments import MACROS
+from training.jobs.needs import Needs
 from training.jobs.secrets import looks_secret, names_secret
 from training.jobs.task import is_harness
 from training.settings import NAME, Settings
 
-UNITS: Final = {
-    "": 1,
-    "K": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-}
 CHECKPOINT: Final = "{checkpoint_artifact}"
 RESUME: Final = "{resume_from_artifact}"
 STRATEGY: Final = "{distributed_strategy}"
 
 
-class Needs(Settings):
+class JobNeeds(Needs):
     """What the job needs of a machine."""
 
-    cpus: FiniteFloat | None = Field(default=None, gt=0)
+    cpus: FiniteFloat | None = Field(default=None, ge=0)
     """Cores; also the threads that PyTorch computes with. Null asks for one, and leaves the threads alone."""
-    gpus: FiniteFloat = Field(default=0, ge=0)
-    """Devices; a part of one where jobs share it."""
-    memory: str | None = None
-    """Such as 16GB, or 16GiB."""
     accelerator: str | None = None
     """The kind of GPU, such as A100, as the cluster calls it."""
     processes: int = Field(default=1, ge=1)
     """That train together on the machine, one a device."""
-    custom: dict[str, FiniteFloat] = Field(default={})
-    """A cluster's own resources, and how much of each."""
-
-    @field_validator("memory")
-    @classmethod
-    def _readable(cls, memory: str | None) -> str | None:
-        if memory is not None:
-            memory_bytes(memory)
-        return memory
 
 
 class Build(Settings):
@@ -91,7 +68,7 @@ class JobSettings(Settings):
     are of that kind."""
     resource_args: dict[str, Any] = Field(default={})
     """What W&B Launch gives to that kind of resource, in its words."""
-    resources: Needs = Needs()
+    resources: JobNeeds = JobNeeds()
     environment: dict[str, str] = Field(default={})
     """Variables and their values. Never a secret: its name goes to `secrets`."""
     secrets: tuple[str, ...] = ()
@@ -177,18 +154,6 @@ def read_job(path: Path, changes: Sequence[str] = ()) -> JobSettings:
     """
     job = read_yaml(path, JobSettings, changes, keep=MACROS)
     return job if job.name else job.model_copy(update={"name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:60]})
-
-
-def memory_bytes(text: str) -> int:
-    """A size such as 16GB or 512MiB, in bytes.
-
-    Raises:
-        ValueError: it is none.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?)B?", text.strip())
-    if found is None or found[2] not in UNITS:
-        raise ValueError("write a size such as 16GB or 512MiB")
-    return int(float(found[1]) * UNITS[found[2]])
 
 
 def _texts(value: Any) -> list[str]:

@@ -12,7 +12,7 @@ from training.jobs.carrying import log_of
 from training.jobs.order import Order
 from training.jobs.planning import LOCAL
 from training.jobs.queues import Queue, item_of, submit
-from training.jobs.settings import JobSettings, Needs
+from training.jobs.settings import JobNeeds, JobSettings
 from training.jobs.task import Task
 
 LOOK: Final = 0.5
@@ -44,7 +44,7 @@ class QueuedTrials:
         try:
             job = JobSettings(
                 name=task.key, entry_point=tuple(task.command), environment=dict(task.environment),
-                resources=Needs(
+                resources=JobNeeds(
                     cpus=needs.cpus or None, gpus=needs.gpus, custom=dict(needs.custom),
                     memory=None if needs.memory is None else str(needs.memory),
                 ),

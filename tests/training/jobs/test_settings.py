@@ -11,7 +11,8 @@ from tests_support import Command
 
 from harness import ConfigError
 from training.jobs.arguments import with_arguments
-from training.jobs.settings import memory_bytes, read_job
+from training.jobs.needs import Needs, memory_bytes
+from training.jobs.settings import read_job
 
 
 def job(folder: Path, text: str, *changes: str) -> object:
@@ -77,10 +78,20 @@ def test_a_job_is_named_by_its_file_unless_it_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("16GB", 16 * 10**9), ("1.5 GiB", 3 * 2**29), ("512Mi", 2**29), ("7", 7), ("2TB", 2 * 10**12), ("3K", 3000)],
-)
-def test_sizes_are_read_in_the_usual_units(text: str, size: int) -> None:
+    [
+        ("16GB", 16 * 10**9), ("1.5 GiB", 3 * 2**29), ("512Mi", 2**29), ("7", 7), ("2TB", 2 * 10**12), ("3K", 3000),
+        ("16gb", 16 * 10**9), ("16gib", 2**34), (16_000_000_000, 16 * 10**9), ("1PB", 10**15), ("12b", 12),
+    ],
+)  # fmt: skip
+def test_sizes_are_read_in_the_usual_units(text: str | int, size: int) -> None:
     assert memory_bytes(text) == size
+    assert Needs(memory=text).resources().memory == size
+
+
+@pytest.mark.parametrize("text", ["16 apples", "", "-1GB", "1.2.3", "16i", "16iB", -3])
+def test_what_is_no_size_is_refused(text: str | int) -> None:
+    with pytest.raises(ValueError, match="write a size such as 16GB or 512MiB"):
+        memory_bytes(text)
 
 
 PARAMETERS = {"lr": 0.1, "fast": True, "slow": False, "name": "a b", "layers": [1, 2]}
