@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # what a type checker sees; `_HOMES` is what runs, and a test
     from harness.digests import file_sha256 as file_sha256
     from harness.digests import list_files as list_files
     from harness.digests import manifest_digest as manifest_digest
+    from harness.environment import holds_token as holds_token
+    from harness.environment import names_secret as names_secret
     from harness.errors import CheckpointError as CheckpointError
     from harness.errors import ConfigError as ConfigError
     from harness.errors import DataError as DataError
@@ -100,6 +102,7 @@ _HOMES = {
     "checkouts": ["folder_reference"],
     "config": ["read_yaml"],
     "digests": ["digest_directory", "file_digest", "file_sha256", "FileDigest", "list_files", "manifest_digest"],
+    "environment": ["holds_token", "names_secret"],
     "errors": [
         "CheckpointError",
         "ConfigError",

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from harness.host import Catalog
     from harness.types import Json
 
-_SECRET = re.compile(r"((?:key|token|secret|password)[\w-]*[=: ])\S+", re.IGNORECASE)
+_WORDS = "key|token|secret|password|passwd|passphrase|credentials?"
+_NAME = re.compile(rf"(?:{_WORDS})$", re.IGNORECASE)
+_NAMED = re.compile(rf"((?:{_WORDS})[\w-]*[=: ])\S+", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
+    r"|wandb_v\d_\w{20,}|local-[0-9a-f]{40}|xox[abp]-[\w-]{10,})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",
+    re.DOTALL,
+)
+"""What is a key or password by its form, wherever it stands."""
 
 
 def environment(catalog: Catalog) -> dict[str, Json]:
@@ -33,8 +42,18 @@ def environment(catalog: Catalog) -> dict[str, Json]:
 
 
 def redact(text: str) -> str:
-    """The text with the values of what looks like a key or password replaced."""
-    return _SECRET.sub(r"\1***", text)
+    """The text with keys and passwords replaced: those of a known form, and what follows a name of one."""
+    return _NAMED.sub(r"\1***", _TOKEN.sub("***", text))
+
+
+def holds_token(text: str) -> bool:
+    """Whether a key or password of a known form stands in the text, such as those of Hugging Face, W&B or GitHub."""
+    return _TOKEN.search(text) is not None
+
+
+def names_secret(name: str) -> bool:
+    """Whether a variable's name says that its value is a key or password."""
+    return _NAME.search(name) is not None
 
 
 @cache

@@ -12,9 +12,12 @@ from harness.types import Json
 
 HIDDEN = "…"
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
-# An absolute place: it begins a word, which neither a URL's path nor a fraction does, and has a folder in it.
+# An absolute place: it begins a word, which neither a URL's path nor a fraction does, or follows an option's letter,
+# and has a folder in it. It ends with the word: whether a space is a name's cannot be told, so that a part of such a
+# name is left.
 _ABSOLUTE = re.compile(
-    r"(?<![\w./\\~…-])(?!//)(?:~?/|~|[A-Za-z]:[/\\])[^\s:,;'\"()<>\[\]]*[/\\]([^\s:,;'\"()<>\[\]/\\]*)"
+    r"(?:(?P<option>(?<![\w-])-[A-Za-z])(?=/)|(?<![\w./\\~…-])(?:file:(?://[\w.-]*(?=/))?)?)"
+    r"(?!//)(?:~?/|~|[A-Za-z]:[/\\]|\\\\)[^\s:,;'\"()<>\[\]]*[/\\](?P<last>[^\s:,;'\"()<>\[\]/\\]*)"
 )
 
 
@@ -41,9 +44,15 @@ class Privacy:
         """What programs say, such as names and messages: of any absolute path the last part is left; no secrets."""
         return _mapped(value, self._said)
 
+    def names_place(self, text: str) -> bool:
+        """Whether it says where something lies on this machine."""
+        return self._placeless(text) != text
+
     def _said(self, text: str) -> str:
-        text = self._folders.sub(HIDDEN, _PASSWORD.sub("***@", redact(text)))
-        return _ABSOLUTE.sub(rf"{HIDDEN}/\1", text)
+        return self._placeless(_PASSWORD.sub("***@", redact(text)))
+
+    def _placeless(self, text: str) -> str:
+        return _ABSOLUTE.sub(rf"\g<option>{HIDDEN}/\g<last>", self._folders.sub(HIDDEN, text))
 
 
 def _mapped(value: Json, change: Callable[[str], str]) -> Json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Privacy
+from harness import Privacy, holds_token, names_secret
 
 
 @pytest.fixture
@@ -29,12 +29,35 @@ def privacy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Privacy:
         ("plugin:NAME,base_url=https://user:pass@host/v1/path", "plugin:NAME,base_url=https://***@host/v1/path"),
         ("plugin:NAME,api_key=sk-123", "plugin:NAME,api_key=***"),
         ("3/4 of and/or https://example.org/a/b", "3/4 of and/or https://example.org/a/b"),
+        ("file:///srv/me/x is gone", "…/x is gone"),
+        ("file://host/srv/me/x", "…/x"),
+        ("file:/srv/me/x", "…/x"),
+        ("cc -I/srv/me/inc -L=/srv/me/lib a-b/c/d", "cc -I…/inc -L=…/lib a-b/c/d"),
+        (r"\\host\share\me", "…/me"),
+        ('["/etc/ssl/x"]', '["…/x"]'),
+        ("a hf_abcdefghijklmnopqrstuvwxyz1234567890 b", "a *** b"),
+        ("https://me:hunter2@example.org/x", "https://***@example.org/x"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- end", "*** end"),
+        ("passwd=hunter2 passphrase=abc", "passwd=*** passphrase=***"),
+        ("/srv/John Smith/x", "…/John Smith/x"),  # it cannot be told that this is one name
         ("the /home/maras of this world", "the …/maras of this world"),
     ],
 )
 def test_what_programs_say_names_no_place(privacy: Privacy, text: str, said: str) -> None:
     assert privacy.said(text) == said
     assert privacy.said({text: [text]}) == {said: [said]}
+
+
+def test_what_names_a_place_or_holds_a_token_is_known(privacy: Privacy) -> None:
+    named = ["/etc/ssl/x", f"{Path.cwd()}", "--out=~/x", "-I/srv/me", "file:///srv/x"]
+    assert [privacy.names_place(text) for text in [*named, "--max_tokens=8", "a/b", "https://a/b/c"]] == [
+        *[True] * len(named), False, False, False
+    ]  # fmt: skip
+    assert holds_token("x=sk-abcdefghijklmnopqrst")
+    assert not holds_token("ssh://git@example.org --max_tokens=8 " + "a1" * 20)
+    assert [names_secret(name) for name in ("HF_TOKEN", "API_KEY", "db_passwd", "KEYBOARD", "MAX_TOKENS")] == [
+        True, True, True, False, False
+    ]  # fmt: skip
 
 
 def test_data_is_left_as_it_is_but_for_our_folders(privacy: Privacy) -> None:

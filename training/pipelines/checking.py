@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from harness import ConfigError, HarnessError, Session, UnknownName
-from training.jobs.secrets import looks_secret, names_secret
+from harness import ConfigError, HarnessError, Session, UnknownName, names_secret
+from training.jobs.secrets import looks_secret
 from training.pipelines.commands import changes
 from training.pipelines.contents import Contents, named_file, read_any
 from training.pipelines.examining import Question, examine
