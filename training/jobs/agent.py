@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +14,8 @@ from training.jobs.carrying import INCOMPLETE, Carrier, Stopped, Stopping
 from training.jobs.order import Order
 
 POLL_SECONDS: Final = 0.5
+AT_ONCE_SECONDS: Final = 5.0
+"""After a second signal no job is waited for longer."""
 OPEN: Final = ("waiting", "running")
 
 
@@ -96,7 +100,7 @@ class Agent:
         """Until nothing is left that it could take; all jobs that it ended, in that order.
 
         However it is interrupted, its jobs are asked to save and to end, and wait again; a second time they are ended
-        at once.
+        at once. One whose place does not answer then is left to whoever claims it next.
 
         Args:
             watch: wait for more.
@@ -116,7 +120,7 @@ class Agent:
 
     def left(self) -> list[WorkItem]:
         """What waits on, since it needs more than this agent has."""
-        return [item for item in self._items() if item.status == "waiting" and not self._offer.fits(Order.of(item))]
+        return [item for item in self._items() if item.status == "waiting" and not _fits(item, self._offer)]
 
     def _items(self) -> list[WorkItem]:
         items = self._session.work.items(self._queue)
@@ -129,16 +133,25 @@ class Agent:
     def _take(self) -> None:
         while len(self._at_work) < self._count:
             left = self._offer.without(self._at_work.values())
-            fitting = {item.name for item in self._items() if item.status in OPEN and left.fits(Order.of(item))}
+            fitting = {item.name for item in self._items() if item.status in OPEN and _fits(item, left)}
             item = self._session.work.claim(self._queue, fitting) if fitting else None
             if item is None:
                 return
-            self._at_work[item.name, item.attempt] = Order.of(item)
-            threading.Thread(target=self._work_at, args=(item,), name=item.name).start()
+            try:
+                order = Order.of(item)
+            except HarnessError as error:
+                self._session.work.failed(item, str(error))
+                self._note_end(item, error.exit_code, error)
+                continue
+            self._at_work[item.name, item.attempt] = order
+            # A daemon, so that this process can end while a place that does not answer is waited for.
+            threading.Thread(target=self._work_at, args=(item,), name=item.name, daemon=True).start()
 
     def _work_at(self, item: WorkItem) -> None:
         try:
             self._carry(item)
+        except BaseException as error:  # noqa: BLE001 - raised again where it can be seen
+            self._errors.append(error)
         finally:
             self._over.add((item.name, item.attempt))
             self._free.set()
@@ -158,9 +171,9 @@ class Agent:
         except HarnessError as error:
             code, problem = error.exit_code, error
             self._given_up.add(item.name)
-        except BaseException as error:  # noqa: BLE001 - raised again where it can be seen
-            self._errors.append(error)
-            return
+        self._note_end(item, code, problem)
+
+    def _note_end(self, item: WorkItem, code: int, problem: HarnessError | None) -> None:
         kept = next(other for other in self._session.work.items(self._queue) if other.key == item.key)
         self._ended.append(Ended(kept, code, problem))
 
@@ -174,11 +187,23 @@ class Agent:
 
     def _stop(self) -> None:
         self._stopping.asked.set()
-        while self._at_work:
+        until = math.inf
+        while self._at_work and time.monotonic() < until:
             try:
                 self._reap()
             except BaseException:  # noqa: BLE001 - asked to end while ending: at once, then
                 self._stopping.now.set()
+                until = min(until, time.monotonic() + AT_ONCE_SECONDS)
+        for name, _ in self._at_work:
+            self._tell(f"{name}: could not be stopped so soon and may go on; whoever claims it looks for it")
+
+
+def _fits(item: WorkItem, offer: Offer) -> bool:
+    """Whether an agent with this can take it; what cannot be read it can, which then has failed."""
+    try:
+        return offer.fits(Order.of(item))
+    except HarnessError:
+        return True
 
 
 def _needs(order: Order) -> tuple[float, float, float]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import Json, Session, WorkItem
+from pydantic import ValidationError
+
+from harness import Json, Session, UsageError, WorkItem
 from training.jobs.planning import WANDB, resume_from, task_of, words
 from training.jobs.settings import JobSettings
 from training.jobs.source import source_of
@@ -39,9 +41,20 @@ class Order:
 
     @classmethod
     def of(cls, item: WorkItem) -> Order:
-        """The order that an item keeps."""
+        """The order that an item keeps.
+
+        Raises:
+            HarnessError: it is none that this version reads.
+        """
         kept = item.document
-        job = JobSettings.model_validate_json(kept["job"])
+        try:
+            job = JobSettings.model_validate_json(kept["job"])
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "job"
+            raise UsageError(
+                f"{item.name}: cannot be read as a job ({place}: {first['msg']}); launch it anew"
+            ) from error
         return cls(job, kept["on"], kept["options"], Path(kept["folder"]), kept["id"])
 
     @property

@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from harness import read_yaml
+from harness import ConfigError, names_secret, read_yaml
 from training.jobs.arguments import MACROS
 from training.jobs.needs import Needs
-from training.jobs.secrets import looks_secret, names_secret
+from training.jobs.secrets import looks_secret
 from training.jobs.task import is_harness
 from training.settings import NAME, Settings
 
@@ -106,7 +106,6 @@ class JobSettings(Settings):
         if not self.entry_point and self.job_type != "image":
             raise ValueError("entry_point: is missing; write the command, such as `harness train sft.yaml`")
         self._check_inputs()
-        self._check_secrets()
         return self
 
     @property
@@ -133,15 +132,6 @@ class JobSettings(Settings):
         if self.distributed_strategy is None and self.mentions(STRATEGY):
             raise ValueError(f"{STRATEGY}: nothing says what it is; add `distributed_strategy:`")
 
-    def _check_secrets(self) -> None:
-        advice = "its value would be stored; write only the variable's name, under `secrets:`"
-        for name, value in self.environment.items():
-            if names_secret(name) or looks_secret(value):
-                raise ValueError(f"environment: {name} looks like a secret, and {advice}")
-        for text in (*self.entry_point, *_texts(self.parameters), self.uri or ""):
-            if looks_secret(text):
-                raise ValueError(f"a word of the command, the parameters or the uri looks like a secret, and {advice}")
-
 
 def read_job(path: Path, changes: Sequence[str] = ()) -> JobSettings:
     """A job file.
@@ -150,10 +140,24 @@ def read_job(path: Path, changes: Sequence[str] = ()) -> JobSettings:
         changes: `key.path=value`, each in the place of what the file has there.
 
     Raises:
-        ConfigError: it cannot be read or holds a wrong key, with the line.
+        ConfigError: it cannot be read, holds a wrong key, with the line, or a secret.
     """
     job = read_yaml(path, JobSettings, changes, keep=MACROS)
+    _check_secrets(job, path)
     return job if job.name else job.model_copy(update={"name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:60]})
+
+
+def _check_secrets(job: JobSettings, path: Path) -> None:
+    """Only where a job is written: what is a secret elsewhere, by that environment, must not make it unreadable."""
+    advice = "its value would be stored; write only the variable's name, under `secrets:`"
+    for name, value in job.environment.items():
+        if names_secret(name) or looks_secret(value):
+            raise ConfigError(f"environment: {name} looks like a secret, and {advice}", path)
+    for text in (*job.entry_point, *_texts(job.parameters), job.uri or ""):
+        if looks_secret(text):
+            raise ConfigError(
+                f"a word of the command, the parameters or the uri looks like a secret, and {advice}", path
+            )
 
 
 def _texts(value: Any) -> list[str]:

@@ -21,6 +21,7 @@ from training.jobs.agent import Agent, Ended, Offer
 from training.jobs.order import Order
 from training.jobs.queues import Queue, log_of, submit
 from training.jobs.settings import JobSettings
+from training.jobs.targets.local import LocalProcess
 
 FLAKY = "n=$(cat count 2>/dev/null || echo 0); echo $((n + 1)) > count; [ $n -ge {good} ] || kill -{signal} $$"
 
@@ -127,6 +128,28 @@ def test_what_cannot_be_started_has_failed(session: Session, queue: Work) -> Non
     end = carried(session, queue, "true", secrets=["NO_SUCH_VARIABLE"])
     assert (end.code, end.item.status) == (2, "failed")
     assert "NO_SUCH_VARIABLE is not set" in str(end.error)
+
+
+def test_what_cannot_be_read_has_failed_and_holds_up_no_other(session: Session, queue: Work) -> None:
+    session.work.add(queue, {"odd": {"job": '{"entry_point": ["x"], "from": "a later version"}', "id": "1"}})
+    put(session, queue, "true")
+    agent = Agent(session, queue)
+    assert [(end.item.name, end.code, end.item.status) for end in agent.run()] == [
+        ("odd", 2, "failed"),
+        ("a-1", 0, "done"),
+    ]
+    assert "odd: cannot be read as a job (from: Extra inputs are not permitted)" in str(
+        session.work.items(queue)[0].reason
+    )
+
+
+def test_what_is_a_secret_elsewhere_is_carried_out(
+    session: Session, queue: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(session, queue, "true # of 1f8d4e2a9c7b6035")
+    monkeypatch.setenv("CACHE_KEY", "1f8d4e2a9c7b6035")
+    (end,) = Agent(session, queue).run()
+    assert end.code == 0
 
 
 def test_several_jobs_are_carried_out_at_once(session: Session, queue: Work) -> None:
@@ -242,6 +265,37 @@ def test_a_second_signal_ends_at_once(session: Session, queue: Work) -> None:
     agent.communicate(timeout=10)
     assert agent.returncode == 130
     assert session.work.items(queue)[0].status == "waiting"
+
+
+def test_a_second_signal_waits_for_no_place_that_does_not_answer(
+    session: Session, queue: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a job of W&B's, which cannot be killed."""
+    monkeypatch.setattr(LocalProcess, "kill", lambda self: None)
+    monkeypatch.setattr("training.jobs.agent.AT_ONCE_SECONDS", 0.5)
+    name = put(session, queue, "trap '' TERM; echo $$ > up; while :; do sleep 0.05; done")
+    said: list[str] = []
+    agent = Agent(session, queue, tell=said.append)
+    interrupts = threading.Thread(target=interrupt_twice)
+    interrupts.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        agent.run()
+    assert time.monotonic() - began < 20
+    assert said[-1] == f"{name}: could not be stopped so soon and may go on; whoever claims it looks for it"
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == name)
+    os.killpg(os.getpgid(int(Path("up").read_text())), signal.SIGKILL)
+    thread.join(20)
+    interrupts.join()
+    assert session.work.items(queue)[0].status == "waiting"
+
+
+def interrupt_twice() -> None:
+    """As somebody with Ctrl-C does once the job is up, and again."""
+    wait_until(lambda: Path("up").exists() and Path("up").read_text())
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
 
 
 def test_a_cancelled_job_is_stopped_and_can_be_retried(session: Session, queue: Work, cli: Command) -> None:

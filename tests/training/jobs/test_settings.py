@@ -71,6 +71,16 @@ def test_what_only_resembles_a_secret_may_stand(tmp_path: Path) -> None:
     job(tmp_path, text)
 
 
+def test_a_common_value_of_a_variable_makes_no_file_suspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("CACHE_KEY", "trainingjob"), ("SORT_KEY", "training-jobs-of-many-kinds")):
+        monkeypatch.setenv(name, value)
+    words = "entry_point: x --project=trainingjob\nparameters: {a: training-jobs-of-many-kinds}\n"
+    job(tmp_path, words)
+    monkeypatch.setenv("CACHE_KEY", "1f8d4e2a9c7b6035")
+    with pytest.raises(ConfigError, match="looks like a secret"):
+        job(tmp_path, "entry_point: x --with=1f8d4e2a9c7b6035\n")
+
+
 def test_a_job_is_named_by_its_file_unless_it_says_so(tmp_path: Path) -> None:
     assert job(tmp_path, "entry_point: x\n").name == "my-job"  # type: ignore[attr-defined]
     assert job(tmp_path, "entry_point: x\n", "name=other").name == "other"  # type: ignore[attr-defined]
