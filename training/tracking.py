@@ -10,7 +10,6 @@ its last points twice), and lets an unreachable server end the training.
 
 from __future__ import annotations
 
-import netrc
 import os
 import secrets
 import sys
@@ -18,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -26,25 +24,13 @@ from transformers.integrations.integration_utils import rewrite_logs
 
 from harness import Json
 from training.callbacks.telemetry import numbers
+from training.wandb_sdk import logged_in, silent
 
 if TYPE_CHECKING:
     from training.job import Job
 
 PATIENCE: Final = 30.0
 """Seconds that a server may take to answer at the start, and to take what is left at the end."""
-UNSAID: Final[Mapping[str, Json]] = {
-    "console": "off",
-    "disable_code": True,
-    "disable_git": True,
-    "disable_job_creation": True,
-    "host": "",
-    "program": "harness",
-    "save_code": False,
-    "silent": True,
-    "x_disable_meta": True,
-}
-"""Settings of the SDK that keep to this machine what it would send by itself: the command line, folders, the user's
-and the machine's name, the source code and its uncommitted changes, and what the process prints."""
 STEP: Final = "train/global_step"
 KEPT: Final = "WandbRun"
 """Where a checkpoint's state holds the run's identity."""
@@ -179,8 +165,6 @@ class WandbRun(TrainerCallback):
         import wandb
 
         job = self._job
-        wanted = {**UNSAID, "init_timeout": PATIENCE, "finish_timeout": PATIENCE}
-        known = {name: value for name, value in wanted.items() if name in wandb.Settings.model_fields}
         run = wandb.init(
             project=job.settings.track.project,
             id=identity.id,
@@ -190,7 +174,7 @@ class WandbRun(TrainerCallback):
             resume="allow",
             mode=mode,  # type: ignore[arg-type]
             dir=os.environ.get("WANDB_DIR") or str(job.session.home.absolute()),
-            settings=wandb.Settings(**known),
+            settings=wandb.Settings(**silent(init_timeout=PATIENCE, finish_timeout=PATIENCE)),
         )
         run.config.update(sent(job), allow_val_change=True)
         return run
@@ -215,17 +199,6 @@ def sent(job: Job) -> dict[str, Json]:
         "data": list(job.data.values()),
         "parents": list(job.parents.values()),
     }
-
-
-def logged_in() -> bool:
-    """Whether there is a key for the server: in WANDB_API_KEY or netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def first_line(error: Exception) -> str:

@@ -295,16 +295,6 @@ def test_without_the_sdk_nothing_is_trained(session: Session, monkeypatch: pytes
     assert session.trainings.all() == []
 
 
-def test_a_login_is_looked_for_where_the_sdk_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not tracking.logged_in()
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "a" * 40)
-    assert tracking.logged_in()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.team.example:8443")
-    assert not tracking.logged_in()
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    assert tracking.logged_in()
-
-
 def records(folder: Path) -> list[Any]:
     """What the SDK wrote of a run: a log of LevelDB's kind, whose records are protocol buffers."""
     from wandb.proto.wandb_internal_pb2 import Record
