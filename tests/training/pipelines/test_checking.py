@@ -129,17 +129,17 @@ def test_trainings_and_sweeps_are_looked_at_with_what_is_set(run: Callable[..., 
 
 
 def test_no_secret_is_stored_or_said(run: Callable[..., Any], workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OUR_TOKEN", "correct-horse-battery")
+    monkeypatch.setenv("OUR_TOKEN", "correct4horse8battery2staple")
     written = run("a:\n  job: {command: [curl, '${OUR_TOKEN}']}", parameters="{api_key: x}")
     given = run(
-        "a:\n  job: {command: [echo, '{parameters.x}']}", "--set", "x=correct-horse-battery", parameters="{x: 1}"
+        "a:\n  job: {command: [echo, '{parameters.x}']}", "--set", "x=correct4horse8battery2staple", parameters="{x: 1}"
     )
     assert (written.code, given.code) == (2, 2)
     assert "p.yaml:5: stages.a.job.command.1: holds a secret; let the program take it from the env" in written.said
     assert "p.yaml:2: api_key: is named like a secret, which no pipeline holds" in written.said
     assert "parameters.x: holds a secret" in given.said
     kept = b"".join(path.read_bytes() for path in (workspace / "home").rglob("*") if path.is_file())
-    assert "correct-horse" not in written.said + given.said + kept.decode(errors="replace")
+    assert "correct4horse" not in written.said + given.said + kept.decode(errors="replace")
 
 
 @pytest.mark.parametrize("name", ["vlm", "arr_coc"])

@@ -79,6 +79,7 @@ def test_a_stage_outlives_its_driver_and_is_taken_over(write: Write, begin: Star
     assert run(None).states == {"a": "reused", "b": "reused"}
 
 
+@pytest.mark.slow
 def test_what_ended_while_nobody_looked_is_not_done_again(write: Write, begin: Start, run: Run) -> None:
     write(SLOW)
     driver = begin()
@@ -106,7 +107,9 @@ def test_two_at_once_carry_each_stage_out_once(write: Write, begin: Start) -> No
     assert (len(lines("a")), len(lines("b"))) == (1, 1)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_signal_lets_stages_save_and_the_same_command_goes_on(
     write: Write, begin: Start, run: Run, number: int, code: int
 ) -> None:
@@ -123,6 +126,7 @@ def test_a_signal_lets_stages_save_and_the_same_command_goes_on(
     assert (again.stages["a"]["tries"], again.stages["a"]["why"]) == (2, "goes on")
 
 
+@pytest.mark.slow
 def test_a_second_signal_waits_for_nobody(write: Write, begin: Start) -> None:
     write(SLOW.replace("echo $$ >> a;", "trap '' TERM; echo $$ >> a;"))
     driver = begin()
@@ -154,6 +158,7 @@ def test_a_program_that_is_not_there_is_no_preemption(run: Run) -> None:
     assert "'no-such-program' cannot be started" in ran.said
 
 
+@pytest.mark.slow
 def test_retries_are_counted_over_restarts_of_the_driver(write: Write, begin: Start, run: Run) -> None:
     """One preemption before the driver is killed, and one after, are two."""
     stages = SLOW.replace("echo $$ >> a;", "echo $$ >> a; [ $(wc -l < a) -ge 2 ] || kill -9 $$;")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests_support import Command
 
 from harness import open_session
@@ -93,6 +94,7 @@ def check_refusals(cli: Command) -> None:
     assert "is of type evaluation" in cli("deploy", "acme-scores:v0", "--out", "x").stderr
 
 
+@pytest.mark.slow
 def test_a_verdict_holds_when_its_model_has_become_the_baseline(run: Run, book: Path) -> None:
     policy = ("--set", "policy=rising")
     assert run(BOOK, *policy, parameters=PARAMETERS).code == 0
@@ -104,6 +106,7 @@ def test_a_verdict_holds_when_its_model_has_become_the_baseline(run: Run, book: 
     assert (before.code, before.states["promote"]) == (1, "stopped")  # 0.7 is worse than 0.8 by more than the margin
 
 
+@pytest.mark.slow
 def test_what_cannot_be_told_is_incomplete_and_no_failure(run: Run, book: Path) -> None:
     """0.7 of 200 is no more than 0.69 with any confidence."""
     settings = Path("benchmarks.yaml")

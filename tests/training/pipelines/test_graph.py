@@ -44,7 +44,7 @@ def reachable(graph: dict[str, list[str]], start: str) -> set[str]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(ANY)
 def test_a_cycle_is_found_where_no_order_is_possible(graph: dict[str, list[str]]) -> None:
     ring = cycle(graph)
@@ -54,20 +54,20 @@ def test_a_cycle_is_found_where_no_order_is_possible(graph: dict[str, list[str]]
         assert all(other in graph[name] for name, other in pairwise(ring))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(acyclic())
 def test_the_order_is_the_first_possible_in_the_order_of_the_file(graph: dict[str, list[str]]) -> None:
     place = {name: number for number, name in enumerate(graph)}
     assert tuple(in_order(graph)) == min(orders(graph), key=lambda order: [place[name] for name in order])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(acyclic(), st.sampled_from(NAMES))
 def test_what_comes_after_a_stage_is_what_can_be_reached(graph: dict[str, list[str]], name: str) -> None:
     assert after(graph, name) == reachable(graph, name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(acyclic())
 def test_the_picture_leaves_out_lines_that_others_imply_and_no_other(graph: dict[str, list[str]]) -> None:
     kept: dict[str, list[str]] = {name: [] for name in graph}
@@ -79,7 +79,7 @@ def test_the_picture_leaves_out_lines_that_others_imply_and_no_other(graph: dict
         assert name not in reachable(fewer, before)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(acyclic())
 def test_no_two_things_stand_in_one_place_of_the_picture(graph: dict[str, list[str]]) -> None:
     places: list[Place] = _places(graph)
