@@ -18,7 +18,7 @@ from tests_support import ROOT
 from harness import open_session
 from training.microworld import build
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 VLM = ("pretrain_steps=4", "sft_steps=40", "align_steps=2", "batch=4", "limit=8")
 ARR_COC = ("steps=4", "aligned=2", "batch=4", "trials=2", "ablation_limit=8")
@@ -53,7 +53,7 @@ def start(name: str, changes: tuple[str, ...], *more: str) -> subprocess.Popen[s
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> dict[str, dict[str, Any]]:
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, err
     return {stage["stage"]: stage for stage in json.loads(out)["stages"]}
 

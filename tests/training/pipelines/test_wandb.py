@@ -19,7 +19,7 @@ from wandb_server import serve
 
 from training.jobs.targets.wandb import QUIET
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STAGES = """
 name: p
