@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import Json, Session, UsageError, WorkItem, open_session
+from training.jobs.cancelling import cancel as cancel_jobs
 from training.jobs.planning import LOCAL, RAY
 from training.jobs.queues import OPEN, QUEUE, Queue, check_names, document
 from training.settings import NAME
@@ -87,11 +88,14 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("jobs", nargs=-1)
 @as_json_option
 def cancel(name: str, jobs: Sequence[str], as_json: bool) -> None:
-    """Cancel jobs that wait or run; all of the queue's where none is named."""
+    """Cancel jobs that wait or run; all of the queue's where none is named.
+
+    A job whose agent is gone is stopped here, when it has saved.
+    """
     with open_session() as session:
         queue = Queue.named(session, name)
         check_names(session, queue.work, jobs)
-        count = session.work.cancel(queue.work, jobs or None)
+        count = cancel_jobs(session, queue.work, jobs or None, _tell)
         _say({"queue": name, "cancelled": count}, f"{count} cancelled; one that runs is stopped by its agent", as_json)
 
 
@@ -121,6 +125,7 @@ def remove(name: str, force: bool, as_json: bool) -> None:
             raise UsageError(
                 f"{name}: {len(open_jobs)} jobs wait or run, such as {open_jobs[0]}; --force removes it all"
             )
+        cancel_jobs(session, queue.work, None, _tell)
         session.work.remove(queue.work)
         _say({"queue": name, "removed": True}, f"{name} is removed", as_json)
 
@@ -133,6 +138,10 @@ def _about(session: Session, queue: Queue) -> dict[str, Json]:
 
 def _say(told: dict[str, Json], sentence: str, as_json: bool) -> None:
     click.echo(msgspec.json.encode(told) if as_json else sentence)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _took(item: WorkItem) -> str:

@@ -6,22 +6,21 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from harness import HarnessError, Json, LostClaim, Session, UsageError, WorkItem
+from harness import HarnessError, Incomplete, Json, LostClaim, Session, UsageError, WorkItem
 from training.jobs.order import Order, source_place
 from training.jobs.planning import LOCAL, losses
 from training.jobs.settings import JobSettings
 from training.jobs.source import fetch
 from training.jobs.targets import Running, Target, choose_target
-from training.jobs.task import PREEMPTED, Task, gate_failed, result_of
+from training.jobs.task import GRACE_SECONDS, PREEMPTED, gate_failed, result_of, size_of
 
 BEAT_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.2
-GRACE_SECONDS: Final = 60.0
-"""From the signal that asks a job to end until it is killed."""
 LOST: Final = 3
 """So often it is started again after it was lost together with its driver."""
 USAGE, INCOMPLETE = 2, 3
@@ -85,18 +84,43 @@ class Carrier:
             HarnessError: it could not be started, and has failed; or its target does not answer any more: the job may
                 go on, and the item waits for somebody who looks again.
         """
+        target = None
         try:
             target = self._target()
+            running = self._find(target)
+            lost = running is not None and running.wait(0) is not None
         except HarnessError as error:
+            if target is not None:
+                target.close()
             if self._has_begun:  # and may go on, where it cannot be asked about now
                 self._work.give_back(self.item, str(error))
             else:
                 self._work.failed(self.item, str(error))
             raise
         try:
-            return self._conclude(self._attempts(target))
+            if running is not None:
+                self._tell(f"{self.item.name}: goes on from where its driver was")
+            return self._conclude(self._attempts(target, running, lost=lost))
         finally:
             target.close()
+
+    def end(self) -> None:
+        """Ends what an earlier driver started and nobody follows any more.
+
+        Raises:
+            HarnessError: its target cannot be asked, or does not end it; the item waits for somebody who tries again.
+        """
+        if not self._has_begun:
+            return
+        try:
+            with closing(self._target()) as target:
+                running = self._find(target)
+                if running is not None and running.wait(0) is None and self._stop(running) is None:
+                    raise Incomplete(f"{self.item.name}: could not be stopped and may go on; cancel it again")
+        except HarnessError as error:
+            self._work.give_back(self.item, str(error))
+            raise
+        self._keep(over=True)
 
     @property
     def _has_begun(self) -> bool:
@@ -107,41 +131,40 @@ class Carrier:
         losses(self.order.job, self.order.on)
         return choose_target(self.order.on, **self.order.target_options)
 
-    def _attempts(self, target: Target) -> int:
-        running = self._find(target)
+    def _attempts(self, target: Target, running: Running | None, *, lost: bool) -> int:
+        """The exit code of the last one.
+
+        Args:
+            lost: the first ended while nobody followed it.
+        """
         if running is None:
-            self._read = self.log.stat().st_size if self.log.exists() else 0
+            self._read = size_of(self.log)
         while True:
-            lost = running is not None and running.wait(0) is not None
             code = self._follow(running or self._start(target))
             if code not in PREEMPTED or not self._may_again(code, lost=lost):
                 return code
-            running = None
+            running, lost = None, False
 
     def _find(self, target: Target) -> Running | None:
         """What an earlier driver began and could not see through."""
         if not self._has_begun:
             return None
-        try:
-            running = target.find(self._task(self._note["key"]), self._note.get("target", {}))
-        except HarnessError as error:
-            self._work.give_back(self.item, str(error))
-            raise
-        if running is not None:
-            self._tell(f"{self.item.name}: goes on from where its driver was")
-        return running
+        return target.find(self.order.trace(self._note["key"], self.log), self._note.get("target", {}))
 
     def _start(self, target: Target) -> Running:
         starts = self._note.get("starts", 0) + 1
         key = f"{self.item.name}-{self.order.id}-{starts}"
         # Before it starts, so that whoever comes after a kill right here knows what to look for.
-        self._keep(starts=starts, key=key, over=False, target={})
+        self._keep(starts=starts, key=key, over=False, target={}, log=size_of(self.log))
         try:
             if self.order.on == LOCAL:
                 _check_secrets(self.order.job)
             if self.order.copies:
                 fetch(self.order.job, source_place(self.log))
-            running = target.start(self._task(key))
+            running = target.start(self.order.task(self._session, key, self.log, again=starts > 1))
+        except Incomplete as error:  # it may have begun
+            self._work.give_back(self.item, str(error))
+            raise
         except HarnessError as error:
             self._keep(over=True)
             self._work.failed(self.item, str(error))
@@ -152,9 +175,6 @@ class Carrier:
             self._stop(running)
             raise
         return running
-
-    def _task(self, key: str) -> Task:
-        return self.order.task(self._session, key, self.log, again=self._note.get("starts", 0) > 1)
 
     def _follow(self, running: Running) -> int:
         """Its exit code, when it has ended."""
@@ -216,7 +236,7 @@ class Carrier:
         return True
 
     def _conclude(self, code: int) -> int:
-        said = result_of(self.log)
+        said = result_of(self.log, self._note.get("log", 0))
         ours = _ours(code, self.order.job, said)
         result = {"code": code, "exit_code": ours, "value": said}
         self._keep(over=True, retries=0, lost=0)

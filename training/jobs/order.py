@@ -85,6 +85,10 @@ class Order:
         command = words(job, resume_from(job, session, again=again))
         return task_of(job, command, folder=self.folder, log=log, key=key, home=session.home, source=source)
 
+    def trace(self, key: str, log: Path) -> Task:
+        """By what the target finds a task that was started: nothing that it started from need be there any more."""
+        return Task(self.job.name, words(self.job, None), self.folder, log, key=key)
+
     @property
     def document(self) -> dict[str, Json]:
         """As its item keeps it."""

@@ -13,8 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-PREEMPTED = frozenset({128 + signal.SIGTERM, 128 + signal.SIGKILL})
+STOPPED: Final = 128 + signal.SIGTERM
+"""The exit code of a process that was asked to end."""
+VANISHED: Final = 128 + signal.SIGKILL
+"""That of one that was killed, or is gone with its machine."""
+PREEMPTED = frozenset({STOPPED, VANISHED})
 """Exit codes of a process that was ended from outside: what it had saved is gone on with."""
+GRACE_SECONDS: Final = 60.0
+"""From the signal that asks a task to end until it is killed."""
 _IN_WORDS: Final = re.compile(
     r"^(?:fail \(verdict \w+\)|error: .* fails policy .*verdict \w+\); it may not ship|\S+: gate failed\b.*)$",
     re.MULTILINE,
@@ -111,6 +117,11 @@ def result_of(log: Path, start: int = 0) -> dict[str, Any] | None:
             return found
         place = text.rfind("\n{", 0, place)
     return {"verdict": "fail"} if _IN_WORDS.search(text) else None
+
+
+def size_of(log: Path) -> int:
+    """Its bytes so far."""
+    return log.stat().st_size if log.exists() else 0
 
 
 def _says_failure(said: object) -> bool:

@@ -314,6 +314,75 @@ def test_a_cancelled_job_is_stopped_and_can_be_retried(session: Session, queue: 
     assert end.code == 0
 
 
+@pytest.mark.parametrize("command", [("cancel", "q"), ("rm", "q", "--force")])
+def test_a_job_whose_agent_was_killed_is_stopped_where_it_runs(
+    session: Session, queue: Work, cli: Command, command: tuple[str, ...]
+) -> None:
+    put(session, queue, "trap 'echo saved > state; exit 143' TERM; echo $$ > up; while :; do sleep 0.05; done")
+    agent = start("agent", "--queue", "q")
+    wait_until(lambda: Path("up").exists() and Path("up").read_text())
+    agent.kill()
+    agent.communicate()
+    told = cli("queue", *command)
+    assert told.returncode == 0, told.stderr
+    assert "a-1: is asked to end" in told.stderr
+    assert Path("state").read_text() == "saved\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(Path("up").read_text()), 0)
+    assert [item.status for item in session.work.items(queue)] == ([] if command[0] == "rm" else ["cancelled"])
+
+
+def test_a_job_that_cannot_be_stopped_is_not_cancelled(session: Session, queue: Work, cli: Command) -> None:
+    submit(session, queue, Order.new(job("true"), "ray", {"address": "http://127.0.0.1:1"}))
+    begun = claim_and_die(session, queue)
+    told = cli("queue", "cancel", "q")
+    assert told.returncode == 2
+    assert "no Ray cluster answers" in told.stderr
+    (item,) = session.work.items(queue)
+    assert (item.status, item.note) == ("waiting", begun)
+
+
+def claim_and_die(session: Session, queue: Work) -> dict[str, Any]:
+    """A driver that began its job and was killed; the note that it left."""
+    note = {"starts": 1, "key": "a-1-1", "over": False}
+    script = (
+        "from harness import open_session\n"
+        "with open_session() as session:\n"
+        f"    session.work.beat(session.work.claim(session.work.open('queue', {queue.name!r})), {note!r})\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", script], check=True)
+    return note
+
+
+def test_what_began_from_a_folder_that_is_gone_fails_once(session: Session, queue: Work, workspace: Path) -> None:
+    (workspace / "code").mkdir()
+    put(session, queue, "true", uri="code")
+    claim_and_die(session, queue)
+    (workspace / "code").rmdir()
+    (end,) = Agent(session, queue).run()
+    assert (end.item.status, end.code) == ("failed", 2)
+    assert "uri: there is no folder" in str(end.item.reason)
+
+
+def test_what_goes_on_is_followed_though_its_folder_is_gone(session: Session, queue: Work, workspace: Path) -> None:
+    (workspace / "code").mkdir()
+    put(session, queue, "touch ../up; while [ ! -e ../go ]; do sleep 0.02; done; echo '{\"y\": 1}'", uri="code")
+    agent = start("agent", "--queue", "q")
+    wait_until(Path("up").exists)
+    agent.kill()
+    agent.communicate()
+    (workspace / "code").rename("moved")
+    threading.Timer(0.5, Path("go").touch).start()
+    (end,) = Agent(session, queue).run()
+    assert (end.code, end.item.result and end.item.result["value"], end.item.note["starts"]) == (0, {"y": 1}, 1)
+
+
+def test_what_an_earlier_attempt_said_is_no_result_of_the_last(session: Session, queue: Work) -> None:
+    end = carried(session, queue, "[ -e again ] || { touch again; echo '{\"score\": 0.1}'; kill -9 $$; }; echo done")
+    assert (end.code, end.item.note["starts"]) == (0, 2)
+    assert end.item.result == {"code": 0, "exit_code": 0, "value": None}
+
+
 def test_queues_are_made_filled_shown_and_removed(cli: Command, workspace: Path) -> None:
     (workspace / "good.yaml").write_text("entry_point: echo '{\"x\":1}'\n")
     (workspace / "bad.yaml").write_text("entry_point: sh -c 'exit 4'\n")

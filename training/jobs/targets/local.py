@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from harness import HarnessError, Json, UsageError
-from training.jobs.task import Task
+from training.jobs.task import VANISHED, Task
 
 SHELL: Final = """
 trap : TERM INT HUP
@@ -31,7 +31,6 @@ echo $code >&0
 exit $code
 """
 """Standard input is the file beside the log. Signals reach the task, too; the shell outlives it to tell its end."""
-VANISHED: Final = 128 + signal.SIGKILL
 LOCKING_SECONDS: Final = 0.5
 """Somebody who only looks whether a task is alive holds its lock for less."""
 
