@@ -108,6 +108,14 @@ def test_a_folder_is_sent_along_and_secrets_never(
     assert "0" * 40 not in str(sent)
 
 
+def test_ray_is_told_of_no_variable_that_holds_a_secret(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"HARNESS_DATA": "data", "HARNESS_JUDGE_API_KEY": "abc", "HARNESS_PROXY": "http://me:hunter2@host"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    sent = ray.request(Order.new(job(), "ray", {}).task(session, "key-1", session.home / "log", again=False))
+    assert sent["runtime_env"]["env_vars"].keys() & told.keys() == {"HARNESS_DATA"}
+
+
 def test_kubernetes_is_asked_for_resources_in_its_words(session: Session) -> None:
     order = Order.new(job(**EVERYTHING), "wandb", {"queue": "q"})
     sent = launching.request(order.task(session, "key-1", session.home / "log", again=False), **order.target_options)

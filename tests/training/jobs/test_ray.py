@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests_support import Command
@@ -66,6 +67,28 @@ def test_a_job_is_given_what_it_needs_and_its_output_comes_back(ray_cluster: str
     assert target.find(Task("a", ["x"], tmp_path, task.log, key="never-began"), {}) is None
     with pytest.raises(HarnessError, match="already exists"):
         target.start(task)
+
+
+def test_a_submission_whose_answer_is_lost_is_followed(
+    ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = RayTarget(ray_cluster)
+    submit = target.client.submit_job
+
+    def lose_answer(**wanted: Any) -> None:
+        submit(**wanted)
+        raise ConnectionError("the network went away")
+
+    task = Task("a", ["sh", "-c", "exit 7"], tmp_path, tmp_path / "a.log", key=f"a-{time.time_ns()}")
+    monkeypatch.setattr(target.client, "submit_job", lose_answer)
+    assert target.start(task).wait(60) == 7
+
+    def never_arrive(**wanted: Any) -> None:
+        raise ConnectionError("the network went away")
+
+    monkeypatch.setattr(target.client, "submit_job", never_arrive)
+    with pytest.raises(HarnessError, match=r"Ray does not take the job \(the network went away\)"):
+        target.start(Task("a", ["true"], tmp_path, tmp_path / "a.log", key=f"a-{time.time_ns()}"))
 
 
 def test_no_cluster_is_said(tmp_path: Path) -> None:

@@ -12,18 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from harness import HarnessError, Incomplete, Json, MissingExtra
+from harness import HarnessError, Incomplete, Json, MissingExtra, holds_token, names_secret
 from training.jobs.source import LEFT_BEHIND
-from training.jobs.task import Task
+from training.jobs.task import GRACE_SECONDS, STOPPED, VANISHED, Task, size_of
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
 T = TypeVar("T")
-STOPPED: Final = 143
-VANISHED: Final = 137
-GRACE_SECONDS: Final = 60
-"""From the signal that asks a job to end until Ray ends it; Ray's own 3 seconds are less than a checkpoint takes."""
 PATIENCE_SECONDS: Final = 120.0
 """After so long without an answer of the cluster, waiting is given up."""
 PASSED: Final = ("WANDB_BASE_URL", "WANDB_MODE", "WANDB_ENTITY", "WANDB_PROJECT", "HF_HOME", "HF_HUB_OFFLINE")
@@ -50,21 +46,27 @@ class RayTarget:
 
         Raises:
             HarnessError: the cluster does not take it; says why.
+            Incomplete: the cluster does not answer any more; it may have taken it.
         """
         task.log.parent.mkdir(parents=True, exist_ok=True)
         wanted = request(task)
         try:
             self.client.submit_job(**wanted)
         except Exception as error:
-            raise HarnessError(f"{task.name}: Ray does not take the job ({_reason(error)})") from error
-        return RayJob(self.client, wanted["submission_id"], task.log, _size(task.log))
+            # An answer may be lost of a submission that was not.
+            if (
+                "already exists" in str(error)
+                or _ask(lambda: self.client.get_job_info(wanted["submission_id"])) is None
+            ):
+                raise HarnessError(f"{task.name}: Ray does not take the job ({_reason(error)})") from error
+        return RayJob(self.client, wanted["submission_id"], task.log, size_of(task.log))
 
     def find(self, task: Task, note: Mapping[str, Json]) -> RayJob | None:
         """The job that an earlier driver submitted, at work or ended; its log is written anew."""
         name = note.get("job") or task.key
         if not name or _ask(lambda: self.client.get_job_info(name)) is None:
             return None
-        return RayJob(self.client, name, task.log, note.get("log", _size(task.log)))
+        return RayJob(self.client, name, task.log, note.get("log", size_of(task.log)))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -125,7 +127,7 @@ class RayJob:
         if self._kept < 0:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             self._log.touch()
-            os.truncate(self._log, min(self._before, _size(self._log)))
+            os.truncate(self._log, min(self._before, size_of(self._log)))
             self._kept = 0
         with self._log.open("ab") as file:
             file.write(said[self._kept :])
@@ -144,10 +146,11 @@ def request(task: Task) -> dict[str, Any]:
         words[0] = "python"
         here = f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
     folder = "" if task.ship is not None else f"cd {shlex.quote(str(task.folder.absolute()))} && "
-    passed = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_") or name in PASSED}
+    passed = {name: value for name, value in os.environ.items() if _is_passed(name, value)}
     if "HARNESS_HOME" in passed:
         passed["HARNESS_HOME"] = str(Path(passed["HARNESS_HOME"]).expanduser().absolute())
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(GRACE_SECONDS), **passed, **task.environment}
+    # Ray's own 3 seconds are less than a checkpoint takes.
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": f"{GRACE_SECONDS:.0f}", **passed, **task.environment}
     needs = task.resources
     wanted: dict[str, Any] = {
         "submission_id": task.id,
@@ -162,6 +165,13 @@ def request(task: Task) -> dict[str, Any]:
     if task.ship is not None:
         wanted["runtime_env"] |= {"working_dir": str(task.ship), "excludes": list(LEFT_BEHIND)}
     return {name: value for name, value in wanted.items() if value}
+
+
+def _is_passed(name: str, value: str) -> bool:
+    """Whether a job is told of a variable of this environment."""
+    if names_secret(name) or holds_token(value):
+        return False
+    return name.startswith("HARNESS_") or name in PASSED
 
 
 def _code(info: JobDetails) -> int:
@@ -242,7 +252,3 @@ def _reason(error: BaseException) -> str:
     """The last line of what Ray says, which may be a traceback of its server's."""
     lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalpha, line))]
     return lines[-1][:300] if lines else type(error).__name__
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
