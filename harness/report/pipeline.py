@@ -16,9 +16,6 @@ from harness.report.text import DASH, plural
 from harness.types import Json
 from harness.work import RUNNING, Work, WorkItem
 
-RUN: Final = "@run/"
-"""Items of a pipeline whose names begin so are times that it was carried out. Their `note`, or `result` at the end,
-holds `stages`: mappings with stage, kind, depends_on, state, why, began, ended, seconds, said, outputs and scores."""
 SHOWN: Final = 10
 """Earlier times that are listed."""
 WIDE, HIGH, ACROSS, DOWN, EDGE = 166.0, 66.0, 23.0, 20.0, 4.0
@@ -65,7 +62,9 @@ class PipelineReport:
     """What the page shows.
 
     Args:
-        items: the work's.
+        items: the work's: one for each time that it was carried out. Their `note`, or `result` at the end, holds
+            `stages`: mappings with stage, kind, depends_on, state, why, began, ended, seconds, tries, log, said,
+            outputs and scores.
 
     Attributes:
         run: the newest time that it was carried out; None where there is none.
@@ -73,7 +72,7 @@ class PipelineReport:
 
     def __init__(self, work: Work, items: Sequence[WorkItem]) -> None:
         self.work = work
-        self.runs = [item for item in reversed(items) if item.name.startswith(RUN)]
+        self.runs = list(reversed(items))
         self.run = next((item for item in self.runs if stages_of(item)), None)
 
     @property

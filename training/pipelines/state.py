@@ -10,23 +10,25 @@ from typing import Any, Final
 from harness import Json, Session, UsageError, Work, WorkItem
 from training.pipelines.identity import Recipe
 
-KIND: Final = "pipeline"
-RUN: Final = "@run"
-"""Items whose names begin so are times that the pipeline was carried out; a stage's item begins with its name."""
+STAGES: Final = "pipeline stages"
+"""Work of this kind has an item for each stage and recipe: STAGE/RECIPE/NUMBER."""
+RUNS: Final = "pipeline"
+"""Work of this kind has an item for each time that a pipeline was carried out."""
 
 
 class State:
-    """The items of one pipeline."""
+    """What is known of one pipeline."""
 
     def __init__(self, session: Session, name: str) -> None:
         self._store = session.work
-        self.work: Work = session.work.open(KIND, name)
+        self._work: Work = session.work.open(STAGES, name)
+        self._name = name
         self._items: Sequence[WorkItem] = ()
         self.refresh()
 
     def refresh(self) -> None:
         """Read what other processes wrote meanwhile."""
-        self._items = self._store.items(self.work)
+        self._items = self._store.items(self._work)
 
     def of(self, stage: str) -> list[WorkItem]:
         """All that is known of a stage, oldest first."""
@@ -44,7 +46,7 @@ class State:
         """A new item for a stage; where another process adds it at the same time, it is the same one."""
         before = sum(item.name.split("/")[1] == recipe.id[:16] for item in self.of(stage))
         name = f"{stage}/{recipe.id[:16]}/{before + 1}"
-        self._store.add(self.work, {name: {"recipe": dict(recipe.parts)}})
+        self._store.add(self._work, {name: {"recipe": dict(recipe.parts)}})
         self.refresh()
         return self.named(name)
 
@@ -54,15 +56,16 @@ class State:
 
     def claim(self, name: str) -> WorkItem | None:
         """The item, this process's from now on; None where it is another's, which is alive."""
-        return self._store.claim(self.work, [name])
+        return self._store.claim(self._work, [name])
 
     def begin_run(self, document: Mapping[str, Json]) -> WorkItem:
         """Note that the pipeline is carried out now, by this process."""
-        name = f"{RUN}/{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
-        self._store.add(self.work, {name: document})
-        item = self._store.claim(self.work, [name])
+        runs = self._store.open(RUNS, self._name)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
+        self._store.add(runs, {name: document})
+        item = self._store.claim(runs, [name])
         if item is None:  # nobody else knows the name
-            raise UsageError(f"{self.work.name}: {name} was taken by another process; run the same command again")
+            raise UsageError(f"{self._name}: {name} was taken by another process; run the same command again")
         return item
 
     def beat(self, item: WorkItem, note: Mapping[str, Any] | None = None) -> None:

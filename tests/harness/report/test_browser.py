@@ -505,8 +505,8 @@ def test_pipelines_are_readable_in_both_themes_on_any_width_without_barriers(mad
         for place, state in enumerate(states)
     ]  # fmt: skip
     for number in range(3):
-        store.add(work, {f"@run/{number}": {"file": HOSTILE[0], "engine": "local", "parameters": {"n": HOSTILE[0]}}})
-        item = store.claim(work, [f"@run/{number}"])
+        store.add(work, {str(number): {"file": HOSTILE[0], "engine": "local", "parameters": {"n": HOSTILE[0]}}})
+        item = store.claim(work, [str(number)])
         store.beat(item, {"stages": stages})
     made.page("--pipeline", "p")
     page = Figures(chromium, made.folder / "report.html")
