@@ -224,3 +224,16 @@ def test_what_is_incomplete_is_told_in_words(run: Run, book: Path) -> None:
     assert (ran.code, ran.states["b"]) == (3, "incomplete")
     assert "100 of 200 samples failed" in ran.stages["b"]["why"], ran.stages["b"]
     assert '"coverage"' not in ran.said
+
+
+def test_times_are_listed_and_the_newest_is_reported(run: Run, cli: Command) -> None:
+    run(FOUR, parameters=WORDS.replace("}", ", note: none}"))
+    run(None, "--set", "word=bye", "--set", "note=<b>bold</b>", "--report", "page.html")
+    (listed,) = json.loads(cli("list", "pipelines", "--json").stdout)["pipelines"]
+    assert (listed["pipeline"], listed["times"], set(listed["stages"].values())) == ("p", 2, {"done"})
+    page = Path("page.html").read_text()
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+    assert "<b>bold" not in page
+    assert "words:v1" in page
+    assert "4 of 4" in cli("list", "pipelines").stdout
+    assert "unknown pipeline 'q'" in cli("report", "--pipeline", "q").stderr
