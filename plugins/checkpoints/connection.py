@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import netrc
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from harness import ConfigError, HarnessError, MissingExtra, StoreError
+from plugins.wandb_sdk import is_installed, logged_in, server, silent
 
 PATIENCE: Final = 30.0
 """Seconds that an answer may take, its retries among them, where nothing else is configured."""
@@ -23,20 +21,6 @@ SLOWEST: Final = 250_000
 """Bytes a second under which an upload counts as stuck."""
 OFFLINE: Final = ("offline", "dryrun", "disabled")
 REFUSED: Final = (401, 403)
-QUIET: Final = {
-    "console": "off",
-    "disable_code": True,
-    "disable_git": True,
-    "disable_job_creation": True,
-    "host": "",
-    "program": "harness",
-    "save_code": False,
-    "silent": True,
-    "x_disable_meta": True,
-    "x_disable_stats": True,
-    "x_save_requirements": False,
-}
-"""Settings with which a run sends nothing of this machine by itself: no command line, folder, source code or name."""
 
 
 class Connection:
@@ -61,7 +45,7 @@ class Connection:
     @property
     def server(self) -> str:
         """The server's URL, with no slash at its end."""
-        return str(os.environ.get("WANDB_BASE_URL") or self._sdk().setup().settings.base_url).rstrip("/")
+        return server()
 
     @property
     def named(self) -> tuple[str, str] | None:
@@ -83,7 +67,8 @@ class Connection:
             wandb = self._sdk()
             setup = wandb.setup()
             if self._api is None or self._setup is not setup:
-                self._api, self._setup = wandb.Api(timeout=max(1, round(self.timeout))), setup
+                where = {"base_url": self.server}
+                self._api, self._setup = wandb.Api(where, timeout=max(1, round(self.timeout))), setup
             return self._api
 
     @property
@@ -119,14 +104,16 @@ class Connection:
             MissingExtra: the SDK is not installed.
             ConfigError: there is no login, or the SDK is set to stay offline.
         """
-        server = self.server
+        self._sdk()
         if (mode := os.environ.get("WANDB_MODE", "")) in OFFLINE:
             raise ConfigError(
                 f"WANDB_MODE={mode}: checkpoints at Weights & Biases need their server; unset it, or keep them in the "
                 "embedded registry and copy them later with `harness checkpoints mirror`"
             )
-        if not logged_in(server):
-            raise ConfigError(f"no login for {server}: run `wandb login --host {server}`, or set WANDB_API_KEY")
+        if not logged_in():
+            raise ConfigError(
+                f"no login for {self.server}: run `wandb login --host {self.server}`, or set WANDB_API_KEY"
+            )
 
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:
@@ -166,7 +153,7 @@ class Connection:
             with self.asking(f"opening a run to {name}"):
                 run = wandb.init(
                     entity=self.entity, project=self.project, job_type=job_type, name=name, dir=str(scratch),
-                    mode="online", reinit="create_new", settings=wandb.Settings(**self._settings(largest)),
+                    mode="online", reinit="create_new", settings=wandb.Settings(**silent(**self._settings(largest))),
                 )  # fmt: skip
             try:
                 yield run
@@ -185,7 +172,6 @@ class Connection:
             waits[f"x_{client}_retry_wait_min_seconds"] = 1
             waits[f"x_{client}_retry_wait_max_seconds"] = longest
         return {
-            **QUIET,
             **waits,
             "base_url": self.server,
             "x_graphql_timeout_seconds": seconds,
@@ -196,7 +182,7 @@ class Connection:
         }
 
     def _sdk(self) -> Any:
-        if importlib.util.find_spec("wandb") is None:
+        if not is_installed():
             raise MissingExtra("the checkpoint store 'wandb' needs the W&B SDK: pip install 'vlm-harness[wandb]'")
         import wandb
 
@@ -210,16 +196,6 @@ def neutral_folder() -> Iterator[Path]:
     place = common if common.is_dir() and os.access(common, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="harness-wandb-", dir=place, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-def logged_in(server: str) -> bool:
-    """Whether there is a login for the server: in WANDB_API_KEY, WANDB_IDENTITY_TOKEN_FILE or netrc."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(server).hostname or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def status_of(error: BaseException) -> int | None:

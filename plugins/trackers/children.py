@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from harness import Incomplete
+from plugins.wandb_sdk import server
 
 SDK: Final = "sdk"
 """The folder, within a run's, of all that the SDK writes."""
@@ -94,5 +95,11 @@ def _environment(folder: Path) -> Mapping[str, str]:
     for place in own.values():
         Path(place).mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if name not in _ABOUT_OTHERS}
-    # No news of errors to the makers of the SDK: it would reach for the network even offline.
-    return {**kept, **own, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true", "PYTHONWARNINGS": "ignore"}
+    return {
+        **kept,
+        **own,
+        "WANDB_BASE_URL": server(),  # the settings of the current folder and of WANDB_DIR are not the child's
+        "WANDB_ERROR_REPORTING": "false",  # to the makers of the SDK, whom it would reach for even offline
+        "WANDB_SILENT": "true",
+        "PYTHONWARNINGS": "ignore",
+    }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from harness import FinishedRun, Json, TrackedSample
-from plugins.trackers.login import server
+from plugins.wandb_sdk import server
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -16,7 +16,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,28 +24,14 @@ import msgspec
 from plugins.trackers.arrival import missing
 from plugins.trackers.children import SDK, UNREACHABLE
 from plugins.trackers.content import Content
-from plugins.trackers.login import server
 from plugins.trackers.transcript import Transcript, make_relative
+from plugins.wandb_sdk import server, silent
 
 KNOCK: Final = 5.0
 """Seconds that a server may take to answer at all before anything is sent to it."""
 QUIET: Final = 600.0
 """Seconds without a change after which a run that was never ended is taken for one whose process was killed."""
 PICTURES: Final = "pictures"
-UNSAID: Final[Mapping[str, Any]] = {
-    "console": "off",
-    "disable_code": True,
-    "disable_git": True,
-    "disable_job_creation": True,
-    "host": "",
-    "save_code": False,
-    "silent": True,
-    "x_disable_machine_info": True,
-    "x_disable_meta": True,
-    "x_disable_stats": True,
-    "x_save_requirements": False,
-}
-"""Settings of the SDK that keep to this machine what it would send by itself."""
 
 
 def stage(folder: Path) -> dict[str, Any]:
@@ -54,9 +39,12 @@ def stage(folder: Path) -> dict[str, Any]:
     import wandb
 
     content = msgspec.json.decode((folder / "content.json").read_bytes(), type=Content)
-    known = {name: value for name, value in UNSAID.items() if name in wandb.Settings.model_fields}
     run = wandb.init(
-        **content.run, config=content.whole_config(), resume="allow", mode="offline", settings=wandb.Settings(**known)
+        **content.run,
+        config=content.whole_config(),
+        resume="allow",
+        mode="offline",
+        settings=wandb.Settings(**silent()),
     )
 
     def cell(value: Any) -> Any:

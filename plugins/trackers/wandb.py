@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +13,9 @@ import msgspec
 from harness import ConfigError, FinishedRun, HarnessError, Incomplete, Json, MissingExtra, Told
 from plugins.trackers.children import SDK, Unreachable, call
 from plugins.trackers.content import Content, content_of, fingerprint
-from plugins.trackers.login import logged_in, server
 from plugins.trackers.outbox import Box, State
 from plugins.trackers.trainings import Trainings
+from plugins.wandb_sdk import is_installed, logged_in, server
 
 STAGING: Final = 120.0
 """Seconds that the SDK may take to write a run down on this machine."""
@@ -221,7 +220,7 @@ def _online() -> bool:
 
 
 def _require_sdk() -> None:
-    if importlib.util.find_spec("wandb") is None:
+    if not is_installed():
         raise MissingExtra("the tracker 'wandb' needs the SDK: pip install 'vlm-harness[wandb]'")
 
 

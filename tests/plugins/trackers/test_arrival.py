@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plugins.trackers import courier, login
+from plugins.trackers import courier
 from plugins.trackers.arrival import alike
 from plugins.trackers.transcript import _as_log, _records
 
@@ -56,19 +56,3 @@ def test_what_would_leak_is_not_sent(tmp_path: Path) -> None:
     courier._refuse_leaks(tmp_path, ["", "/somebody/else"])
     with pytest.raises(RuntimeError, match="nothing is sent"):
         courier._refuse_leaks(tmp_path, ["", "/somebody/s/folder"])
-
-
-def test_the_server_is_the_environments_else_the_settings_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert login.server() == login.PUBLIC
-    (tmp_path / "settings").write_text("[default]\nbase_url = https://team.example/\n")
-    assert (login.server(), login.logged_in()) == ("https://team.example", False)
-    (tmp_path / "netrc").write_text(f"machine team.example login user password {'a' * 40}\n")
-    assert login.logged_in()
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
-    assert (login.server(), login.logged_in()) == ("http://127.0.0.1:1", False)
