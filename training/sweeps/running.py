@@ -58,6 +58,7 @@ class Driver:
         self._running: dict[int, Running] = {}
         self._stopped_early: set[int] = set()
         self._curves: dict[int, Curve] = {}
+        self._seen: dict[int, list[float]] = {}
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -68,7 +69,7 @@ class Driver:
         """
         self._hand.fill()
         if any(self._is_enough(item.result) for item in self._store.items(self._work)):
-            return
+            self._enough.set()
         ended = [threading.Event() for _ in range(self._workers)]
         for number, event in enumerate(ended):
             threading.Thread(target=self._guarded, args=(event,), name=f"trial {number}", daemon=True).start()
@@ -208,15 +209,17 @@ class Driver:
         ended = [
             one.result["values"] for one in self._store.items(self._work) if one.result and one.result.get("values")
         ]
-        live = [curve.values for key, curve in list(self._curves.items()) if key != item.key and curve.values]
+        live = [values for key, values in list(self._seen.items()) if key != item.key and values]
         return is_behind(own, [*ended, *live, own], rule, goal)
 
     def _values(self, item: WorkItem) -> list[float]:
         """The metric until now: what the trial prints, or what its training keeps in the workspace."""
         curve = self._curves[item.key]
-        if not curve.update() and self._sweep.settings.train is not None:
-            curve.values[:] = self._sweep.trained(self._session, item.document["parameters"], curve.name)
-        return curve.values
+        values = curve.update()
+        if not values and self._sweep.settings.train is not None:
+            values = self._sweep.trained(self._session, item.document["parameters"], curve.name)
+        self._seen[item.key] = values
+        return values
 
     def _conclude(self, item: WorkItem, code: int, log: Path, seconds: float) -> None:
         if item.key in self._stopped_early:
@@ -233,6 +236,7 @@ class Driver:
         else:
             self._end(item, "failed", {"seconds": seconds, "code": code}, f"exit code {code}: {_last_words(log)}")
         self._curves.pop(item.key, None)
+        self._seen.pop(item.key, None)
 
     def _said(self, item: WorkItem, log: Path, seconds: float) -> tuple[str, dict[str, Json], str | None]:
         """What becomes of a trial that ended well: status, result, reason."""
