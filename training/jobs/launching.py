@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from harness import HarnessError, Json
+from harness import HarnessError, Json, Privacy, holds_token
 from training.jobs.task import Task, is_harness
 
 PROJECT: Final = "vlm-harness"
@@ -17,6 +18,14 @@ QUEUE: Final = "harness"
 PROCESS: Final = "local-process"
 WRAPPER: Final = ("python", "-P", "-m", "training.jobs.inside")
 """What stands before a command for which it opens W&B's run; see there."""
+_EVERYWHERE: Final = re.compile(
+    r"(?<![\w/.~-])/(?:dev/(?:null|stdin|stdout|stderr|shm)|(?:usr/)?bin/[\w.-]+)(?![\w/.-])"
+)
+"""Places that every machine has."""
+_NAMES_PLACE: Final = (
+    "names a place on this machine, which others do not have; use a path within the current folder, a name in the "
+    "registry, or a variable that the agent's environment sets"
+)
 
 
 def request(
@@ -41,30 +50,77 @@ def request(
     Raises:
         HarnessError: the command names a place on this machine, which an agent's may not have.
     """
-    kind = resource or PROCESS
-    entity, project = entity or os.environ.get("WANDB_ENTITY"), project or os.environ.get("WANDB_PROJECT") or PROJECT
+    told = destination(task, queue=queue, entity=entity, project=project, resource=resource)
+    entity, project, kind = told["entity"], told["project"], told["queue"]["type"]
     place = [*(["-e", entity] if entity else []), "-p", project]
-    wrapped = kind == PROCESS or is_harness(task.command)
-    words = _words(task, wrapped=wrapped, sent=job_type != "code" or task.ship is not None)
-    config: dict[str, Any] = {
-        "overrides": {"entry_point": words, "args": []},
-        "resource": kind,
-        "run_id": task.id,
-    }
+    words = _words(task)
+    check(task, words, uri if job_type == "git" else None, resource_args or {}, in_image=job_type == "image")
+    if told["wrapped"]:
+        sent = job_type != "code" or task.ship is not None
+        words = [*WRAPPER, *(["--sent"] if sent else []), "--", *words]
+    config = {**told["config"], "overrides": {"entry_point": words, "args": []}, "resource": kind}
     if arguments := _arguments(task, kind, resource_args or {}):
         config["resource_args"] = {kind: arguments}
     job = f"{entity}/{project}/{task.slug}:latest" if entity else f"{project}/{task.slug}:latest"
     return {
-        "entity": entity,
-        "project": project,
-        "queue": {"name": queue, "type": kind, "entity": entity},
+        **told,
         "job_type": job_type,
-        "wrapped": wrapped,
         "create": _creation(task, words, place, job_type, uri, runtime, build or {}),
         "config": config,
         "launch": ["wandb", "launch", "-j", job, "-q", queue, *place, "-c", "launch.json"],
         "agent": ["wandb", "launch-agent", "-q", queue, *place[:-2]],
     }
+
+
+def destination(
+    task: Task,
+    *,
+    queue: str = QUEUE,
+    entity: str | None = None,
+    project: str | None = None,
+    resource: str | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """Where `request` puts a task, by which it is found there again: nothing that it started from is looked at."""
+    entity, project = entity or os.environ.get("WANDB_ENTITY"), project or os.environ.get("WANDB_PROJECT") or PROJECT
+    kind = resource or PROCESS
+    return {
+        "entity": entity,
+        "project": project,
+        "queue": {"name": queue, "type": kind, "entity": entity},
+        "wrapped": kind == PROCESS or is_harness(task.command),
+        "config": {"run_id": task.id},
+    }
+
+
+def check(
+    task: Task, words: Sequence[str], uri: str | None, resource_args: Mapping[str, Any], *, in_image: bool
+) -> None:  # fmt: skip
+    """Everything here is sent to W&B, kept there and shown.
+
+    Args:
+        words: the command with its variables.
+        in_image: the command's paths are an image's, and only folders of this user's are known not to be.
+
+    Raises:
+        HarnessError: a word names a place on this machine, which an agent's may not have, or holds a secret.
+    """
+    privacy = Privacy()
+    for word in words:
+        if holds_token(word):
+            raise HarnessError(f"{task.name}: a word of the command or a variable holds a secret; name it in secrets:")
+        plain = _EVERYWHERE.sub("", word)
+        if privacy.data(plain) != plain or (not in_image and (privacy.names_place(plain) or _is_here(plain))):
+            raise HarnessError(f"{task.name}: {word!r} {_NAMES_PLACE}")
+    if uri is not None and (privacy.names_place(uri) or _is_here(uri)):
+        raise HarnessError(f"{task.name}: uri: {uri!r} {_NAMES_PLACE}")
+    if privacy.data(dict(resource_args)) != resource_args:
+        raise HarnessError(f"{task.name}: a value of resource_args {_NAMES_PLACE}")
+
+
+def _is_here(word: str) -> bool:
+    part = word.rpartition("=")[2]
+    return part.startswith(("/", "~")) and Path(part).expanduser().exists()
 
 
 def _creation(
@@ -88,28 +144,13 @@ def _creation(
     return [*command, *(["-g", revision] if revision else []), job_type, url]
 
 
-def _words(task: Task, *, wrapped: bool, sent: bool) -> list[str]:
-    """The command as it runs on any machine.
-
-    Args:
-        sent: code comes along; the command works in it.
-    """
+def _words(task: Task) -> list[str]:
+    """The command with its variables, as it runs on any machine."""
     inside = f"{task.folder.absolute()}{os.sep}"
-    command = [word.replace(inside, "") for word in task.command]
-    if command[0] == sys.executable:
-        command[0] = "python"
-    for word in command:
-        if (part := word.rpartition("=")[2]).startswith(("/", "~")) and Path(part).expanduser().exists():
-            raise HarnessError(
-                f"{task.name}: {word!r} names a place on this machine, which others do not have; use a path within the "
-                "current folder, or a name in the registry"
-            )
     # Where the workspace lies is the agent's to say.
     variables = [f"{name}={value}" for name, value in task.environment.items() if name != "HARNESS_HOME"]
-    command = [*(["env", *variables] if variables else []), *command]
-    if not wrapped:
-        return command
-    return [*WRAPPER, *(["--sent"] if sent else []), "--", *command]
+    command = ["python" if word == sys.executable else word for word in task.command]
+    return [word.replace(inside, "") for word in [*(["env", *variables] if variables else []), *command]]
 
 
 def _arguments(task: Task, kind: str, given: Mapping[str, Any]) -> dict[str, Json]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests_support import Command
 
-from harness import Session, UnknownVersion, UsageError, open_session
+from harness import HarnessError, Session, UnknownVersion, UsageError, open_session
 from training.jobs import launching
 from training.jobs.order import Order
 from training.jobs.planning import losses, pinned, resume_from, target_of, words
@@ -147,6 +147,45 @@ def test_what_is_sent_to_wandb_names_no_place_of_this_machine(session: Session, 
     order = Order.new(job(entry_point=["python", "train.py", f"--data={sys.executable}"]), "wandb", {"queue": "q"})
     with pytest.raises(Exception, match="names a place on this machine, which others do not have"):
         launching.request(order.task(session, "key-1", session.home / "log", again=False), queue="q")
+
+
+def sent(session: Session, **given: Any) -> dict[str, Any]:
+    order = Order.new(job(**given), "wandb", {"queue": "q"})
+    return launching.request(
+        order.task(session, "key-1", session.home / "log", again=False), **order.target_options
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"entry_point": ["python", "train.py", word]} for word in (
+            "--out=/srv/private/out", '--data=["/etc/passwd"]', "--cfg=a:/etc/passwd", "-I/srv/me/inc",
+            "file:///srv/me/x", "~/data/x", "x=hf_abcdefghijklmnopqrstuvwxyz",
+        )),
+        {"environment": {"DATA_DIR": "/etc/ssl"}},
+        {"environment": {"OUTPUT": "/srv/private/out2"}},
+        {"parameters": {"data": ["/etc/passwd"]}},
+        {"job_type": "git", "uri": "file:///srv/me/repository#main"},
+        {"resource": "kubernetes", "resource_args": {"env": {"A": str(Path.home() / "x")}}},
+        {"job_type": "image", "uri": "a/b:1", "resource": "kubernetes", "entry_point": ["x", str(Path.home() / "y")]},
+    ],
+)  # fmt: skip
+def test_what_names_a_place_or_a_secret_is_not_sent_to_wandb(session: Session, given: dict[str, Any]) -> None:
+    with pytest.raises(HarnessError, match=r"names a place on this machine|holds a secret") as caught:
+        sent(session, **given)
+    assert "hf_abc" not in str(caught.value)
+
+
+def test_what_every_machine_or_an_image_has_may_be_named(session: Session, workspace: Path) -> None:
+    (workspace / "data").mkdir()
+    told = sent(session, entry_point=["/bin/sh", "-c", "x 2>/dev/null a/b"], environment={"DATA": f"{workspace}/data"})
+    assert told["config"]["overrides"]["entry_point"][-5:] == ["env", "DATA=data", "/bin/sh", "-c", "x 2>/dev/null a/b"]
+    command = ["python", "/app/train.py", "--max_tokens=8", "--data=/mnt/data/gqa"]
+    told = sent(session, job_type="image", uri="a/b:1", resource="kubernetes", entry_point=command)
+    assert told["config"]["overrides"]["entry_point"] == command
+    told = sent(session, entry_point="python train.py --max_tokens=8", resources={"processes": 2})
+    assert sys.executable not in str(told)
 
 
 def test_a_training_gets_its_parameters_and_strategy_as_settings() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import HarnessError, Incomplete, Json, MissingExtra, UsageError
-from training.jobs.launching import QUEUE, request
+from training.jobs.launching import QUEUE, destination, request
 from training.jobs.source import LEFT_BEHIND
 from training.jobs.task import Task
 
@@ -93,7 +93,7 @@ class WandbTarget:
 
     def find(self, task: Task, note: Mapping[str, Json]) -> WandbJob | None:
         """The run that an earlier driver put into the queue, waiting there, at work or ended."""
-        wanted = request(task, **self.options)
+        wanted = destination(task, **self.options)
         wanted["config"]["run_id"] = note.get("run") or task.key
         found = WandbJob(self.api, wanted, task.log, note.get("item", ""))
         return found if found.is_known() else None
