@@ -7,10 +7,10 @@ import platform
 import re
 import subprocess
 import sys
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.installed import versions
 
 if TYPE_CHECKING:
     from harness.host import Catalog
@@ -35,7 +35,7 @@ def environment(catalog: Catalog) -> dict[str, Json]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "distributions": dict(_distributions(tuple(sys.path))),
+        "distributions": versions(),
         "plugins": {plugin.name: plugin.origin for plugin in catalog.plugins if not plugin.error},
         "git": _git_revision(),
     }
@@ -54,13 +54,6 @@ def holds_token(text: str) -> bool:
 def names_secret(name: str) -> bool:
     """Whether a variable's name says that its value is a key or password."""
     return _NAME.search(name) is not None
-
-
-@cache
-def _distributions(path: tuple[str, ...]) -> dict[str, str]:
-    """The versions of what can be imported from a path, by name. Hundreds of files: read once in a process."""
-    found = [item.metadata for item in metadata.distributions(path=[*path])]
-    return dict(sorted((item["Name"], item["Version"]) for item in found))
 
 
 def _git_revision() -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pluggy
 
-from harness import hookspecs
+from harness import hookspecs, installed
 from harness.errors import HarnessError, MissingExtra, PluginError, UnknownName, UsageError, near
 from harness.hookspecs import Entry
 
@@ -144,7 +144,7 @@ def build_catalog(entry_points: Iterable[metadata.EntryPoint] | None = None) -> 
         PluginError: nothing is installed at all.
     """
     if entry_points is None:
-        entry_points = metadata.entry_points(group=GROUP)
+        entry_points = installed.entry_points(GROUP)
         if not entry_points:
             raise PluginError(
                 f"no plugins are installed, not even our own: run `make install` in the checkout, or "
@@ -175,8 +175,7 @@ def _describe(point: metadata.EntryPoint) -> Plugin:
     distribution = point.dist
     if distribution is None:
         return Plugin(point.name, point.value, "unknown distribution", "?")
-    about = distribution.metadata  # parsed anew each time
-    return Plugin(point.name, point.value, about["Name"], about["Version"])
+    return Plugin(point.name, point.value, *installed.described(distribution))
 
 
 def _load(manager: pluggy.PluginManager, point: metadata.EntryPoint, plugin: Plugin) -> list[Listing]:

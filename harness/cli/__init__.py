@@ -12,13 +12,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
 
 import click
 
+from harness import installed
 from harness.cli.plain import plain
 from harness.errors import HarnessError, PluginError, near
 
@@ -79,7 +79,6 @@ def command() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and give its exit code; prints every error in one way."""
     signal.signal(signal.SIGTERM, _terminate)
-    _installed.cache_clear()
     try:
         if not _installed():
             raise PluginError("the harness is not installed: run `make install` in the checkout")
@@ -118,11 +117,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-@cache
 def _installed() -> dict[str, metadata.EntryPoint]:
     """The commands by name. Where two distributions bring one name, both are named and neither is chosen."""
     points: dict[str, metadata.EntryPoint] = {}
-    for point in metadata.entry_points(group=GROUP):
+    for point in installed.entry_points(GROUP):
         other = points.setdefault(point.name, point)
         if other.value != point.value:
             raise PluginError(
