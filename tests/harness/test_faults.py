@@ -71,7 +71,8 @@ def test_malformed_data(cli: Command, trivia: Path, content: str, said: str) -> 
     ("metrics", "said"),
     [
         (("exat",), "did you mean 'exact'"),
-        (("{exact: {wait: 2}}",), "it takes: weight"),
+        (("{exact: {wait: 2}}",), "unknown option 'wait' (did you mean 'weight'?)"),
+        (("{exact: {colour: 2}}",), "it takes: weight"),
     ],
 )
 def test_a_wrong_metric_in_the_settings(cli: Command, trivia: Path, metrics: tuple[str, ...], said: str) -> None:
