@@ -224,15 +224,16 @@ def read_yaml(path: Path, model: type[Settings_], changes: Sequence[str] = (), k
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text ({error.reason} at byte {error.start})", path) from error
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        tree = loader.get_single_node()
+        _refuse_repeated_keys(tree, path)
+        lines: dict[tuple[Any, ...], int | None] = dict(_lines(tree, ()))
+        value = None if tree is None else loader.construct_document(tree)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigError(f"not valid YAML: {error.problem or error.context}", path, line) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"not valid YAML: {error}", path) from error
-    _refuse_repeated_keys(tree, path)
-    lines: dict[tuple[Any, ...], int | None] = dict(_lines(tree, ()))
     value = {} if value is None else _expand(value, path, lines, (), keep)
     for change in changes:
         value = _changed(value, change)
