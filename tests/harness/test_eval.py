@@ -77,7 +77,7 @@ def test_the_same_command_prints_the_stored_result_without_the_model(cli: Comman
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_goes_on_and_equals_an_unbroken_one(
-    harness: Command, trivia: Path, third_party: Path, number: signal.Signals
+    cli: Command, trivia: Path, third_party: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     workspace = trivia.parent
     command = (*EVAL, "--batch", "4", "--json")
@@ -105,14 +105,12 @@ def test_an_interrupted_run_goes_on_and_equals_an_unbroken_one(
     kept = rows(workspace, "SELECT count(*) FROM predictions")[0][0]
     assert 4 <= kept < 40
     assert kept % 4 == 0
-    resumed = harness(*command)  # of the same model, which gives its answers without delay
+    resumed = cli(*command)  # of the same model, which gives its answers without delay
     assert f"going on after {kept} of 40 samples" in resumed.stderr
     table = "SELECT position, sample, text, prompt_tokens, visual_tokens, generated_tokens, failure FROM predictions"
     broken = rows(workspace, table)
-    environment["HARNESS_HOME"] = str(workspace / "unbroken")
-    unbroken = subprocess.run(
-        [sys.executable, "-P", "-m", "harness", *command], env=environment, capture_output=True, text=True, check=True
-    )
+    monkeypatch.setenv("HARNESS_HOME", str(workspace / "unbroken"))
+    unbroken = cli(*command)
     connection = sqlite3.connect(workspace / "unbroken" / "workspace.db")
     assert broken == connection.execute(table).fetchall()
     connection.close()
