@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,10 @@ from training.jobs.settings import JobSettings
 
 LEFT_BEHIND: Final = (".git", ".harness", ".venv", "__pycache__", "wandb")
 """Of a folder that is sent along, what nobody needs elsewhere."""
+
+GIT_SECONDS: Final = 900.0
+UNASKED: Final = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
+"""Nobody is there to be asked for a password."""
 
 
 def source_of(job: JobSettings, folder: Path, place: Path) -> Path | None:
@@ -53,9 +58,17 @@ def fetch(job: JobSettings, place: Path) -> None:
 
 
 def _git(*arguments: str) -> None:
-    done = subprocess.run(
-        ["git", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["git", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            env={**UNASKED, **os.environ}, timeout=GIT_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise HarnessError(
+            f"git {arguments[0]}: gave no answer for {GIT_SECONDS:.0f} s; see whether the place answers"
+        ) from error
+    except OSError as error:
+        raise HarnessError(f"git cannot be started ({error.strerror}); install it") from error
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         raise HarnessError(f"git {arguments[0]}: {said[-1] if said else f'exit code {done.returncode}'}")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +239,51 @@ def test_a_repository_is_copied_at_its_revision(tmp_path: Path) -> None:
     assert (place / "x").read_text() == "one"
     with pytest.raises(Exception, match=r"git clone: .*does not exist"):
         fetch(job(job_type="git", uri=f"{made}-gone"), tmp_path / "other" / "source")
+
+
+def test_a_place_that_does_not_answer_or_asks_for_a_password_is_no_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.jobs.source.GIT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"git://127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(HarnessError, match=r"git clone: gave no answer for 0 s"):
+            fetch(job(job_type="git", uri=url), tmp_path / "source")
+    monkeypatch.setattr("training.jobs.source.GIT_SECONDS", 20)
+    with ThreadingHTTPServer(("127.0.0.1", 0), AsksForPassword) as asking:
+        threading.Thread(target=asking.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{asking.server_port}/x.git"
+        with pytest.raises(HarnessError, match="terminal prompts disabled"):
+            fetch(job(job_type="git", uri=url), tmp_path / "source")
+        asking.shutdown()
+
+
+class AsksForPassword(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="x"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
+def test_a_command_is_not_waited_for_by_what_it_leaves_behind(tmp_path: Path) -> None:
+    """Of what W&B's agent starts: a process that a job leaves behind holds its output open."""
+    script = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from training.jobs import inside\nfrom training.jobs.task import result_of\n"
+        "inside.LATE_SECONDS = 0.5\n"
+        "print(inside._run(['sh', '-c', sys.argv[1]], None, Path('said'), os.environ), result_of(Path('said')))\n"
+    )
+    command = "sleep 20 & echo '{\"x\": 1}'; exit 3"
+    began = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", script, command], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True
+    )  # fmt: skip
+    assert ended.stdout.splitlines() == ['{"x": 1}', "(3, False) {'x': 1}"]
+    assert time.monotonic() - began < 15
 
 
 def test_a_loss_that_changes_the_result_needs_consent(cli: Command, workspace: Path) -> None:
