@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests_support import ROOT, Command, write_settings, write_trivia
 
 # Workers share the cores, and threads that wait for one another spin. Torch reads it on import, here and in children.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A machine with other work is no defect of what is tested.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_collection_finish() -> None:
-    import hypothesis  # noqa: F401 - now, since it asks the collector who holds what it is given
-
     set_aside()
 
 
