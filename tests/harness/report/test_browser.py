@@ -17,6 +17,7 @@ from PIL import Image
 from harness.report.browser import make_browser
 from harness.report.content import Report
 from harness.report.page import render_page
+from harness.report.sweep import SweepReport, render_sweep
 from harness.types import Failure, Output, Sample, Trace, Usage, Version
 
 AXE = importlib.util.find_spec("axe_core_python")
@@ -511,6 +512,38 @@ def test_pipelines_are_readable_in_both_themes_on_any_width_without_barriers(mad
     made.page("--pipeline", "p")
     page = Figures(chromium, made.folder / "report.html")
     assert page.js("return document.querySelectorAll('.dag rect').length") == len(states)
+    for scheme in ("light", "dark"):
+        for width in (1280, 360):
+            page.emulate(scheme, width)
+            assert page.too_wide() == []
+            if AXE is not None:
+                assert page.violations() == []
+    assert page.errors() == []
+    assert page.requests() <= {"file", "data"}
+
+
+def test_sweeps_are_readable_in_both_themes_on_any_width_without_barriers(made: Any, chromium: Any) -> None:
+    store = made.session.work
+    metric = {"name": "trivia.exact", "goal": "maximize", "target": None}
+    document = {"name": "rates", "method": "grid", "metric": metric,
+                "parameters": ["model.learning_rate", "kind", "same"], "constraints": ["learning_rate > 0"],
+                "description": HOSTILE[0], "size": 12}  # fmt: skip
+    work = store.open("sweep", "rates-1", document)
+    for number in range(12):
+        point = {"model.learning_rate": 10.0 ** -(number % 6), "kind": ["adam", HOSTILE[0]][number // 6], "same": 1}
+        store.add(work, {f"{number:04d}": {"parameters": point}})
+        item = store.claim(work)
+        if number == 3:
+            store.failed(item, f"exit code 1: {HOSTILE[0] * 9}")
+        else:
+            value = 0.5 + number / 100
+            store.done(item, {"value": value, "low": value - 0.1, "high": value + 0.1, "checkpoint": "net:v3"})
+    (made.folder / "sweep.html").write_text(render_sweep(SweepReport(work, store.items(work))), encoding="utf-8")
+    page = Figures(chromium, made.folder / "sweep.html")
+    page.js("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    assert page.js("return document.querySelectorAll('polyline.trial').length") == 11
+    assert page.js("return document.querySelectorAll('.ranking tbody tr').length") == 12
+    assert page.js("return document.title") == "Sweep rates"
     for scheme in ("light", "dark"):
         for width in (1280, 360):
             page.emulate(scheme, width)

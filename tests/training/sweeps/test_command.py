@@ -66,7 +66,10 @@ def test_another_file_is_another_sweep_and_more_trials_are_the_same(cli: Command
     assert "bowl-" in cli("list", "sweeps").stdout
 
 
-def test_evaluations_are_trials_and_end_with_intervals_and_a_report(harness: Command, workspace: Path) -> None:
+def test_evaluations_are_trials_and_end_with_intervals_and_a_report(
+    cli: Command, workspace: Path, third_party: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(third_party))
     write_trivia(workspace / "trivia")
     write_settings(workspace)
     (workspace / "it.yaml").write_text("""
@@ -75,10 +78,10 @@ metric: {name: acme-trivia.exact, goal: maximize}
 evaluate: {model: "acme-parrot:last", benchmarks: [acme-trivia]}
 parameters: {sleep: {values: [0, 0.001]}, image: {value: none}}
 """)
-    result = harness("sweep", "it.yaml", "--workers", "2", "--report", "it.html", "--json")
+    result = cli("sweep", "it.yaml", "--workers", "2", "--report", "it.html", "--json")
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
-    direct = json.loads(harness("eval", "--model", "acme-parrot:last", "--bench", "acme-trivia", "--json").stdout)
+    direct = json.loads(cli("eval", "--model", "acme-parrot:last", "--bench", "acme-trivia", "--json").stdout)
     score = direct["runs"][0]["scores"]["exact"]
     for trial in told["trials"]:
         assert [trial[part] for part in ("value", "low", "high")] == [score[part] for part in ("value", "low", "high")]
