@@ -1,6 +1,6 @@
 """What all who use the SDK of Weights & Biases must agree on: whom it talks to, for whom, and what it keeps to itself.
 
-Nothing here asks anybody, and only `silent` imports the SDK, which takes a second.
+Only `knock` asks anybody, and only `silent` imports the SDK, which takes a second.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import configparser
 import importlib.util
 import netrc
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,8 @@ from urllib.parse import urlsplit
 
 PUBLIC: Final = ("https://api.wandb.ai", "https://api.forge.coreweave.com")
 """Two names of the public server: logins are kept under either, whatever version of the SDK asked for them."""
+KNOCK: Final = 5.0
+"""Seconds that a server may take to answer anything."""
 UNSAID: Final[Mapping[str, Any]] = {
     "console": "off",
     "disable_code": True,
@@ -48,6 +52,17 @@ def logged_in() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     return _has_key(server())
+
+
+def knock(url: str) -> str | None:
+    """Why a server gives no answer at all, or None where it gives one."""
+    try:
+        urllib.request.urlopen(url, timeout=KNOCK).close()
+    except urllib.error.HTTPError as error:
+        error.close()  # an answer
+    except OSError as error:
+        return f"{url} does not answer ({getattr(error, 'reason', error)})"
+    return None
 
 
 def silent(**settings: Any) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Versions that were downloaded: folders on this machine, complete and verified or not there at all.
 
-checkouts/DIGEST/           a version's files, read-only; appears by a rename when all of them are verified
-unfinished/DIGEST/          a download under way; what a cut leaves there is not loaded again
-versions/SERVER/…/vN.json   which digest and files a version has: with it, `vN` needs no server
+checkouts/KEY/              a version's files, read-only; appears by a rename when all of them are verified
+contents/KEY.json           what they are, where they were ever verified
+unfinished/KEY/             a download under way; what a cut leaves there is not loaded again
+versions/SERVER/…/vN.json   which of them a version was when the server last said so: for when it does not answer
 locks/                      one process at a time downloads a version
+
+A key is the digest that the server keeps of a version, so that a number that is given anew finds other files.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -26,6 +30,8 @@ from plugins.checkpoints.records import Content
 
 READ_ONLY: Final = 0o444
 
+Kept = TypeVar("Kept")
+
 
 class Known(msgspec.Struct, frozen=True):
     """What a version's files are."""
@@ -34,27 +40,37 @@ class Known(msgspec.Struct, frozen=True):
     files: dict[str, Content]
 
 
+class Noted(msgspec.Struct, frozen=True):
+    """What a version was: the digest that W&B keeps of it, whether that is computed as ours are, and its files."""
+
+    kept: str
+    counts: bool
+    known: Known
+
+
 class Cache:
     """A folder of downloaded versions; any number of processes may use it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def known(self, place: tuple[str, ...]) -> Known | None:
-        """What is remembered of a version; its place is the server, entity, project, name and `vN`."""
-        try:
-            return msgspec.json.decode(self._note(place).read_bytes(), type=Known)
-        except (OSError, msgspec.DecodeError):
-            return None
+    def noted(self, place: tuple[str, ...]) -> Noted | None:
+        """What a version was; its place is the server, entity, project, name and `vN`."""
+        return _read(self._note(place), Noted)
 
-    def remember(self, place: tuple[str, ...], known: Known) -> None:
-        """Keep what a version's files are."""
+    def note(self, place: tuple[str, ...], noted: Noted) -> None:
+        """Remember what a version is."""
+        self._write(self._note(place), noted)
+
+    def forget(self, place: tuple[str, ...]) -> None:
+        """The version is another one now, or none."""
         note = self._note(place)
         with self._writing(note):
-            note.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = note.with_name(f".{note.name}.{os.getpid()}")
-            unfinished.write_bytes(msgspec.json.encode(known))
-            unfinished.replace(note)
+            note.unlink(missing_ok=True)
+
+    def known(self, key: str) -> Known | None:
+        """What the files of a key are; None where they were never verified here."""
+        return _read(self._contents(key), Known)
 
     def checkout(
         self, key: str, expected: Known | None, download: Callable[[Path], None], where: str
@@ -62,8 +78,8 @@ class Cache:
         """A folder with a version's files and no others, verified at every call; and what its files are.
 
         Args:
-            key: of the folder: the digest of the version.
-            expected: what the files must be; None where only the server can tell.
+            key: of the version.
+            expected: what the files must be; None where only the server can tell, or what was verified here.
             download: completes a folder that may hold some of the files, and checks them against the server's digests.
             where: the version's name, for messages.
 
@@ -72,11 +88,11 @@ class Cache:
             StoreError: the folder cannot be written; or what `download` raises.
         """
         folder = self.root / "checkouts" / key
-        if expected is not None and not _problems(folder, expected.files):
-            return folder, expected
+        if (known := self._there(key, expected)) is not None:
+            return folder, known
         with self._alone(key):
-            if expected is not None and not _problems(folder, expected.files):  # another process has made it meanwhile
-                return folder, expected
+            if (known := self._there(key, expected)) is not None:  # another process has made it meanwhile
+                return folder, known
             unfinished = self.root / "unfinished" / key
             with self._writing(unfinished):
                 if folder.exists():
@@ -87,11 +103,17 @@ class Cache:
                 _keep_only(unfinished, {} if expected is None else expected.files)
             download(unfinished)
             found = self._verified(unfinished, expected, where)
+            self._write(self._contents(key), found)
             with self._writing(folder):
                 _make_durable(unfinished)
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 unfinished.rename(folder)
             return folder, found
+
+    def _there(self, key: str, expected: Known | None) -> Known | None:
+        """What a key's files are, where the folder holds them and nothing else."""
+        known = expected or self.known(key)
+        return None if known is None or _problems(self.root / "checkouts" / key, known.files) else known
 
     def _verified(self, folder: Path, expected: Known | None, where: str) -> Known:
         files = list_files(folder)
@@ -115,6 +137,16 @@ class Cache:
     def _note(self, place: tuple[str, ...]) -> Path:
         return self.root.joinpath("versions", *(quote(part, safe="") for part in place)).with_suffix(".json")
 
+    def _contents(self, key: str) -> Path:
+        return self.root / "contents" / f"{key}.json"
+
+    def _write(self, path: Path, content: Known | Noted) -> None:
+        with self._writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+            unfinished.write_bytes(msgspec.json.encode(content))
+            unfinished.replace(path)
+
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
         lock = self.root / "locks" / key
@@ -136,6 +168,13 @@ class Cache:
                 f"{path}: cannot be written ({error.strerror}); free some space, or set `cache` of [checkpoints] to "
                 "another folder"
             ) from error
+
+
+def _read(path: Path, kind: type[Kept]) -> Kept | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _problems(folder: Path, files: Mapping[str, Content]) -> bool:
@@ -177,6 +216,11 @@ def _make_durable(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def key_of(kept: str, counts: bool) -> str:
+    """Under which the files of a version are kept of which W&B keeps that digest, computed as ours are or not."""
+    return kept if counts else f"other-{kept}"
 
 
 def server_key(server: str) -> str:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from harness import ConfigError, HarnessError, MissingExtra, StoreError
-from plugins.wandb_sdk import is_installed, logged_in, server, silent
+from plugins.wandb_sdk import is_installed, knock, logged_in, server, silent
 
 PATIENCE: Final = 30.0
 """Seconds that an answer may take, its retries among them, where nothing else is configured."""
+FORGIVEN: Final = 600.0
+"""Seconds after which a server that gave no answer is asked again for what is known without it."""
 SLOWEST: Final = 250_000
 """Bytes a second under which an upload counts as stuck."""
 OFFLINE: Final = ("offline", "dryrun", "disabled")
@@ -38,9 +41,10 @@ class Connection:
         self._api: Any = None
         self._setup: Any = None
         self._user: str | None = None
+        self._in_vain_until = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_api": None, "_setup": None}
+        return {**self.__dict__, "_api": None, "_setup": None, "_in_vain_until": 0.0}
 
     @property
     def server(self) -> str:
@@ -115,6 +119,21 @@ class Connection:
                 f"no login for {self.server}: run `wandb login --host {self.server}`, or set WANDB_API_KEY"
             )
 
+    def answers(self) -> bool:
+        """Whether it is worth asking where there is something else to go by.
+
+        A server that gave no answer costs the process one wait: it is not asked again for a while.
+        """
+        try:
+            self.check()
+        except HarnessError:
+            return False
+        if time.monotonic() < self._in_vain_until:
+            return False
+        if self._api is None and knock(self.server) is not None:
+            self._in_vain_until = time.monotonic() + FORGIVEN
+        return time.monotonic() >= self._in_vain_until
+
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:
         """Turns whatever the SDK raises in the block into an error that names what was asked, and the next step.
@@ -135,6 +154,7 @@ class Connection:
                 raise ConfigError(
                     f"{self}: {what}: the server refuses it ({reason}); `wandb login --relogin`, or ask for access"
                 ) from error
+            self._in_vain_until = time.monotonic() + FORGIVEN
             raise StoreError(
                 f"{self}: {what} failed ({reason}); nothing is half done: run the same command again when the server "
                 "answers (`harness doctor` asks it)"

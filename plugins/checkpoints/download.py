@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import IntegrityError, StoreError, UnknownVersion
-from plugins.checkpoints.cache import Cache, Known, server_key
+from plugins.checkpoints.cache import Cache, Known, Noted, key_of, server_key
 from plugins.checkpoints.project import Project
 from plugins.checkpoints.records import comparable, number_of, record_of
 
@@ -54,18 +54,14 @@ class WandbCheckpoint:
             StoreError: the server does not answer, or the cache cannot be written. The same call goes on later.
         """
         where = f"{self.name}:{self.version}"
-        folder, known = self.cache.checkout(self._key, self.known, self._download, where)
+        folder, known = self.cache.checkout(key_of(self.kept, self.counts), self.known, self._download, where)
         if self.counts and known.digest != self.kept:
             raise IntegrityError(f"{where}: its digest is {known.digest} instead of {self.kept}; use another version")
         self.known = known
-        place = place_of(self.project, self.name, self.number)
-        if place is not None and self.cache.known(place) != known:
-            self.cache.remember(place, known)
+        place, noted = place_of(self.project, self.name, self.number), Noted(self.kept, self.counts, known)
+        if place is not None and self.cache.noted(place) != noted:
+            self.cache.note(place, noted)
         return folder
-
-    @property
-    def _key(self) -> str:
-        return self.kept if self.counts else f"other-{self.kept}"
 
     def _download(self, folder: Path) -> None:
         artifact = self.project.artifact(self.name, self.version)
@@ -75,10 +71,24 @@ class WandbCheckpoint:
 
 
 def found(artifact: Any, name: str, project: Project, cache: Cache) -> WandbCheckpoint:
-    """An artifact as the checkpoint that it is."""
-    record = record_of(artifact)
-    known = Known(record.digest, record.files) if record else None
-    return WandbCheckpoint(name, number_of(artifact), project, cache, artifact.digest, known, comparable(artifact))
+    """An artifact as the checkpoint that it is, now that the server has said so."""
+    record, counts = record_of(artifact), comparable(artifact)
+    known = Known(record.digest, record.files) if record else cache.known(key_of(artifact.digest, counts))
+    number = number_of(artifact)
+    place = place_of(project, name, number)
+    noted = None if place is None else cache.noted(place)
+    if place is not None and noted is not None and (noted.kept, noted.counts) != (artifact.digest, counts):
+        cache.forget(place)  # it was made anew
+    return WandbCheckpoint(name, number, project, cache, artifact.digest, known, counts)
+
+
+def remembered(name: str, number: int, project: Project, cache: Cache) -> WandbCheckpoint | None:
+    """A version as the server has last told it; None where that was never."""
+    place = place_of(project, name, number)
+    noted = None if place is None else cache.noted(place)
+    if noted is None:
+        return None
+    return WandbCheckpoint(name, number, project, cache, noted.kept, noted.known, noted.counts)
 
 
 def download(artifact: Any, folder: Path, project: Project, where: str) -> None:

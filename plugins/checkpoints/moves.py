@@ -103,40 +103,44 @@ class Log:
         Raises:
             CheckpointError: what `decide` raises; or others were quicker each time.
         """
-        connection = self._project.connection
         for _ in range(TRIES):
             seen = self._settled()
             versions = self._project.versions(self._name)
             change = decide(versions)
             if change is None:
                 return
+            who = self._project.connection.user
             entry = Entry(
-                uuid.uuid4().hex, seen, number_of(versions[0]), change.moves, now(), connection.user, reason,
+                uuid.uuid4().hex, seen, number_of(versions[0]), change.moves, now(), who, reason,
                 deleted=None if change.deleted is None else number_of(change.deleted),
                 published=None if change.deleted is None else published(change.deleted),
             )  # fmt: skip
             began = time.monotonic()
             claim = self._write(entry)
-            if number_of(claim) != seen + 1:
-                continue
-            with connection.asking(f"changing {self._name}"):
-                try:
-                    change.prepare()
-                    if time.monotonic() - began > self._patience / 2:
-                        raise StoreError(
-                            f"{connection}: took too long to move aliases of {self._name} safely; nothing was moved: "
-                            "run the same command again"
-                        )
-                except BaseException:
-                    _rewrite(claim, msgspec.structs.replace(entry, seen=WITHDRAWN))  # nobody need wait for it
-                    raise
-                change.carry_out()
-                _rewrite(claim, msgspec.structs.replace(entry, done=True))
-            return
+            if number_of(claim) == seen + 1:
+                self._carry_out(change, claim, entry, began)
+                return
         raise CheckpointError(
             f"{self._name}: others moved its aliases each time that this was about to; see `harness checkpoints log "
             f"{self._name}` and decide again"
         )
+
+    def _carry_out(self, change: Change, claim: Any, entry: Entry, began: float) -> None:
+        """Do what an entry of ours says that has won, and say that it is done."""
+        connection = self._project.connection
+        with connection.asking(f"changing {self._name}"):
+            try:
+                change.prepare()
+                if time.monotonic() - began > self._patience / 2:
+                    raise StoreError(
+                        f"{connection}: took too long to move aliases of {self._name} safely; nothing was moved: run "
+                        "the same command again"
+                    )
+            except BaseException:
+                _rewrite(claim, msgspec.structs.replace(entry, seen=WITHDRAWN))  # nobody need wait for it
+                raise
+            change.carry_out()
+            _rewrite(claim, msgspec.structs.replace(entry, done=True))
 
     def history(self, versions: Sequence[Any]) -> list[AliasMove]:
         """All moves, newest first, of a name whose versions, newest first, are these."""

@@ -160,20 +160,33 @@ class Project:
             self.connection.run(*run, largest) as opened,
             self.connection.asking(f"uploading a version of {name}"),
         ):
-            import wandb
-
             for used in inputs:
                 opened.use_artifact(used)
-            artifact = wandb.Artifact(name, type, metadata=dict(metadata))
-            for index, (path, source) in enumerate(files.items()):
-                # Read where they lie: a copy would cost as much disk again, and can be lost before it is sent. The
-                # manifest that is sent names the file that was read: it is a link that says nothing of this machine.
-                link = links / str(index)
-                link.symlink_to(source.absolute())
-                artifact.add_file(str(link), name=path, policy="immutable", skip_cache=True)
+            artifact = _artifact(name, type, files, metadata, links)
             if digest is not None and artifact.digest != digest:
                 raise CheckpointError(
                     f"{name}: files changed while they were read; publish them once they are finished"
                 )
             opened.log_artifact(artifact, aliases=list(aliases) or None).wait()
             return artifact
+
+
+def add_alias(artifact: Any, *aliases: str) -> None:
+    """Aliases are at a version now, beside those that it has."""
+    artifact.aliases = list(dict.fromkeys((*artifact.aliases, *aliases)))
+    artifact.save()
+
+
+def _artifact(name: str, type: str, files: Mapping[str, Path], metadata: Mapping[str, Json], links: Path) -> Any:
+    """An artifact of files that are read where they lie: a copy would cost as much disk again, and can be lost.
+
+    The manifest that is sent names the files that were read: links that say nothing of this machine.
+    """
+    import wandb
+
+    artifact = wandb.Artifact(name, type, metadata=dict(metadata))
+    for index, (path, source) in enumerate(files.items()):
+        link = links / str(index)
+        link.symlink_to(source.absolute())
+        artifact.add_file(str(link), name=path, policy="immutable", skip_cache=True)
+    return artifact

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import EllipsisType
@@ -26,17 +25,16 @@ from harness import (
     moved_meanwhile,
     numbered,
     other_type,
-    still_named,
 )
 from plugins.checkpoints.cache import Cache
 from plugins.checkpoints.connection import PATIENCE, Connection
-from plugins.checkpoints.download import WandbCheckpoint, found, place_of
+from plugins.checkpoints.download import found, place_of, remembered
 from plugins.checkpoints.moves import Change, Log, Moved
-from plugins.checkpoints.project import Project, reserved
+from plugins.checkpoints.project import Project, add_alias, reserved
+from plugins.checkpoints.publishing import upload
 from plugins.checkpoints.records import Published, Record, now, number_of, version_of
+from plugins.checkpoints.removing import removal
 
-PAUSE: Final = 0.5
-"""Seconds before an upload is tried again."""
 PROMOTED: Final = ("production",)
 """The aliases whose versions are linked to the Registry where nothing else is configured."""
 
@@ -117,12 +115,15 @@ class WandbStore:
         same = [artifact for artifact in versions if version_of(artifact, name).digest == record.digest]
         if same:
             return self._move(name, wanted, f"v{number_of(same[0])}", "published")
-        return self.get(name, self._upload(name, type, sources, record, wanted))
+        version = self.get(name, upload(self._project, name, type, sources, record, wanted))
+        self._forget(name, version.number)
+        return version
 
     def resolve(self, name: str, ref: str) -> Resolved:
         """What `vN`, an alias or a folder's path (which starts with `.`, `/` or `~`) stands for.
 
-        A `vN` whose files are in the cache is found without the server, where entity and project are configured.
+        Where the server does not answer, a `vN` is what it was when that was downloaded, if entity and project are
+        configured.
 
         Raises:
             UnknownName: there is no such name, version or alias.
@@ -132,11 +133,16 @@ class WandbStore:
         if (folder := folder_reference(name, ref)) is not None:
             return folder
         number = numbered(ref)
-        if number is not None and (place := place_of(self._project, name, number)) is not None:
-            known = self._cache.known(place)
-            if known is not None:
-                return WandbCheckpoint(name, number, self._project, self._cache, known.digest, known)
-        return found(self._project.find(name, ref), name, self._project, self._cache)
+        cached = None if number is None else remembered(name, number, self._project, self._cache)
+        if cached is not None and not self._connection.answers():
+            return cached
+        try:
+            artifact = self._project.find(name, ref)
+        except StoreError:
+            if cached is None:
+                raise
+            return cached
+        return found(artifact, name, self._project, self._cache)
 
     def get(self, name: str, ref: str) -> Version:
         """What is known of a version, its files apart. The digest of what others logged is W&B's.
@@ -190,28 +196,11 @@ class WandbStore:
 
         def decide(versions: Sequence[Any]) -> Change:
             target = self._project.among(versions, name, f"v{number}")
-            version = version_of(target, name)
-            if named := [alias for alias in version.aliases if alias != LATEST and alias not in aliased]:
-                raise CheckpointError(still_named(version, named))
-            left = [artifact for artifact in versions if artifact is not target]
-            heir = left[0] if left and LATEST in version.aliases else None
-            removed[:] = [version]
-            moves = [
-                Moved(alias, number, number_of(heir) if heir is not None and alias == LATEST else None)
-                for alias in version.aliases
-            ]
-
-            def remove() -> None:
-                if heir is not None:
-                    _add_alias(heir, LATEST)
-                target.aliases = [alias for alias in version.aliases if alias == LATEST]
-                target.save()
-                # W&B refuses to remove what somebody gave an alias meanwhile. The last one cannot lose its `latest`.
-                target.delete(delete_aliases=not left)
-
-            return Change(tuple(moves), remove, deleted=target)
+            removed[:] = [version_of(target, name)]
+            return removal(removed[0], target, versions, aliased)
 
         Log(self._project, name).change(decide, f"v{number} was deleted")
+        self._forget(name, number)
         return removed[0]
 
     def history(self, name: str) -> list[AliasMove]:
@@ -263,7 +252,7 @@ class WandbStore:
                 return None
 
             moving = [moved.alias for moved in moves]
-            return Change(moves, lambda: _add_alias(target, *moving), lambda: self._link(target, name, moving))
+            return Change(moves, lambda: add_alias(target, *moving), lambda: self._link(target, name, moving))
 
         log = Log(self._project, name)
         log.change(decide, reason)
@@ -275,23 +264,10 @@ class WandbStore:
                 raise CheckpointError(moved_meanwhile(name, alias, at, version.number))
         return version
 
-    def _upload(self, name: str, type: str, sources: Mapping[str, Path], record: Record, aliases: Sequence[str]) -> str:
-        """Log an artifact, again where the connection was lost; `vN` that it is."""
-        inputs, began = self._parents(record), time.monotonic()
-        while True:
-            try:
-                artifact = self._project.log(
-                    name, type, sources, record.metadata_of_artifact(), aliases=aliases, digest=record.digest,
-                    inputs=inputs, run=("publish", f"publish {name}"[:128]),
-                )  # fmt: skip
-                return str(artifact.version)
-            except StoreError:
-                if time.monotonic() - began > self._connection.timeout:
-                    raise
-                time.sleep(PAUSE)
-                for artifact in self._project.versions(name):  # what was lost may have been the last answer
-                    if version_of(artifact, name).digest == record.digest:
-                        return str(artifact.version)
+    def _forget(self, name: str, number: int) -> None:
+        """What the cache knows of a version with this number is not true any more."""
+        if (place := place_of(self._project, name, number)) is not None:
+            self._cache.forget(place)
 
     def _link(self, artifact: Any, name: str, aliases: Sequence[str]) -> None:
         """Into the Registry, under the name of the checkpoint, where one of the aliases is configured for it."""
@@ -300,24 +276,6 @@ class WandbStore:
             organization, _, registry = self._registry.rpartition("/")
             prefix = f"{organization}/" if organization else ""
             artifact.link(f"{prefix}wandb-registry-{registry}/{name}", aliases=wanted)
-
-    def _parents(self, record: Record) -> list[str]:
-        """The full names of this project's versions with the parents' digests: W&B's lineage."""
-        wanted, names = set(record.parents), []
-        hinted = [str(key).partition(":")[0] for key in record.metadata.get("parents") or ()]
-        known = self._project.collections() if wanted else []
-        for name in sorted(known, key=lambda name: name not in hinted):
-            for artifact in self._project.versions(name) if wanted else ():
-                digest = version_of(artifact, name).digest
-                if digest in wanted:
-                    wanted.discard(digest)
-                    names.append(f"{self._connection.path}/{artifact.name}")
-        return names
-
-
-def _add_alias(artifact: Any, *aliases: str) -> None:
-    artifact.aliases = list(dict.fromkeys((*artifact.aliases, *aliases)))
-    artifact.save()
 
 
 def _cache_folder() -> Path:

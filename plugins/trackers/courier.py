@@ -14,8 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,10 +23,8 @@ from plugins.trackers.arrival import missing
 from plugins.trackers.children import SDK, UNREACHABLE
 from plugins.trackers.content import Content
 from plugins.trackers.transcript import Transcript, make_relative
-from plugins.wandb_sdk import server, silent
+from plugins.wandb_sdk import knock, server, silent
 
-KNOCK: Final = 5.0
-"""Seconds that a server may take to answer at all before anything is sent to it."""
 QUIET: Final = 600.0
 """Seconds without a change after which a run that was never ended is taken for one whose process was killed."""
 PICTURES: Final = "pictures"
@@ -89,7 +85,8 @@ def send(folder: Path, source: Path, used: str) -> dict[str, Any]:
     transcript = Transcript.read(source)
     if not transcript.ended and time.time() - max(path.stat().st_mtime for path in source.glob("*.wandb")) < QUIET:
         raise RuntimeError("it is still being written: its process has not ended it")
-    _knock(server())
+    if (reason := knock(server())) is not None:
+        raise NoAnswer(reason)
     api: Any = wandb.Api(timeout=20)
     used = used if used and api.artifact_exists(used) else ""  # it may be deleted; the configuration names it still
     entity = transcript.entity or api.default_entity
@@ -117,20 +114,6 @@ def _sync(source: Path) -> None:
 
 class NoAnswer(Exception):
     """The server does not answer."""
-
-
-def _knock(url: str) -> None:
-    """See whether the server answers anything.
-
-    Raises:
-        NoAnswer: it does not.
-    """
-    try:
-        urllib.request.urlopen(url, timeout=KNOCK).close()
-    except urllib.error.HTTPError as error:
-        error.close()  # an answer
-    except OSError as error:
-        raise NoAnswer(f"{url} does not answer ({getattr(error, 'reason', error)})") from error
 
 
 def _end_with(life: int) -> None:

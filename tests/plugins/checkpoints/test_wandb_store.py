@@ -218,15 +218,77 @@ def test_what_was_moved_at_the_server_is_told(server: Server, store: WandbStore,
 # --- the cache --------------------------------------------------------------------------------------------------------
 
 
-def test_a_version_in_the_cache_needs_no_server(server: Server, make_store: MakeStore, make: Make) -> None:
+def test_a_version_in_the_cache_needs_no_server(
+    server: Server, make_store: MakeStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make("a")
     make_store().publish(folder, "net")
     out = make_store().resolve("net", "latest").checkout()
     server.requests.clear()
+    assert make_store().resolve("net", "v0").checkout() == out
+    assert downloads(server) == []
+    server.down()
     again = pickle.loads(pickle.dumps(make_store().resolve("net", "v0")))
     assert again.checkout() == out
     assert again.digest == digest_directory(folder)
+    server.up()
+    server.requests.clear()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert make_store().resolve("net", "v0").checkout() == out
     assert server.requests == []
+
+
+def test_a_server_that_gives_no_answer_is_waited_for_once(server: Server, make_store: MakeStore, make: Make) -> None:
+    make_store().publish(make("a"), "net")
+    make_store().resolve("net", "v0").checkout()
+    store = make_store(timeout=1)
+    assert store.get("net", "v0").number == 0
+    fault = server.faults.status(500, "POST /graphql")
+    assert contents(store.resolve("net", "v0").checkout()) == contents(make("a"))
+    met = fault.met
+    assert met > 0
+    assert contents(store.resolve("net", "v0").checkout()) == contents(make("a"))
+    assert fault.met == met
+
+
+def test_a_number_that_is_given_anew_finds_the_new_files(
+    server: Server, make_store: MakeStore, make: Make, tmp_path: Path
+) -> None:
+    def resolved(store: WandbStore) -> dict[str, bytes]:
+        return contents(store.resolve("net", "v0").checkout())
+
+    def make_anew() -> None:
+        server.state.projects[server.entity, server.project].collections.clear()
+
+    make_store().publish(make("a"), "net")
+    assert resolved(make_store()) == contents(make("a"))
+    make_anew()
+    assert make_store().publish(make("b"), "net").number == 0
+    server.down()
+    with pytest.raises(StoreError):
+        make_store(timeout=1).resolve("net", "v0")  # what the cache has of it is another version's
+    server.up()
+    assert resolved(make_store()) == contents(make("b"))
+    make_anew()
+    assert make_store(cache=tmp_path / "elsewhere").publish(make("c"), "net").number == 0
+    assert resolved(make_store()) == contents(make("c"))
+    server.down()
+    assert resolved(make_store()) == contents(make("c"))
+
+
+def test_what_others_logged_stays_where_others_read_it(server: Server, make_store: MakeStore, make: Make) -> None:
+    folder = make("a")
+    make_store().publish(folder, "theirs")
+    server.artifact("theirs:v0").metadata = None  # as others log them
+    out = make_store().resolve("theirs", "v0").checkout()
+    places = {path: path.stat().st_ino for path in out.rglob("*")}
+    server.requests.clear()
+    assert make_store().resolve("theirs", "v0").checkout() == out
+    found = make_store().resolve("theirs", "v0")
+    found.known = None  # type: ignore[attr-defined]  # as if it had been found before the first one was there
+    assert found.checkout() == out
+    assert {path: path.stat().st_ino for path in out.rglob("*")} == places
+    assert downloads(server) == []
 
 
 def test_damage_in_the_cache_is_mended(server: Server, store: WandbStore, make: Make) -> None:
