@@ -57,10 +57,15 @@ def mirror(
     if heir is not None and target.get(name, LATEST).number != heir.number:
         target.alias(name, LATEST, f"v{heir.number}", _reason(source))
     for item in done if aliases else ():
-        for alias in item.source.aliases:
-            if alias not in target.get(name, f"v{item.target.number}").aliases:
-                target.alias(name, alias, f"v{item.target.number}", _reason(source))
+        _move_aliases(source, target, item)
     return done
+
+
+def _move_aliases(source: CheckpointStore, target: CheckpointStore, item: Mirrored) -> None:
+    copy = item.target
+    for alias in item.source.aliases:
+        if alias not in target.get(copy.name, f"v{copy.number}").aliases:
+            target.alias(copy.name, alias, f"v{copy.number}", _reason(source))
 
 
 def _mirror(source: CheckpointStore, target: CheckpointStore, version: Version, known: dict[str, Version]) -> Mirrored:
