@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness import MissingExtra
+from training.wandb_sdk import PROJECT
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,121}")
 """What the registry takes, with room for the `-steps` under which checkpoints are published."""
@@ -110,7 +111,7 @@ class Tracking(Settings):
 
     report_to: tuple[Literal["wandb"], ...] = ()
     """Trackers; `wandb` is told by `WANDB_MODE`, and writes into the workspace where nobody is logged in."""
-    project: str = Field(default="vlm-harness", min_length=1)
+    project: str = Field(default=PROJECT, min_length=1)
     """The tracker's project."""
     run_name: str = "{name}-{timestamp}"
     """The run's name there; {name}, {stage} and {timestamp} (UTC) are filled in once and stay when it goes on."""

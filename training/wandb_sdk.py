@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+PROJECT: Final = "vlm-harness"
+"""Where nobody names another."""
 PUBLIC: Final = ("https://api.wandb.ai", "https://api.forge.coreweave.com")
 """Two names of the public server: logins are kept under either, whatever version of the SDK asked for them."""
 UNSAID: Final[Mapping[str, Any]] = {

@@ -23,11 +23,13 @@ from types import FrameType
 from typing import IO, Any, Final
 
 from harness import Privacy
-from training.jobs.targets.wandb import QUIET
 from training.jobs.task import PREEMPTED, result_of
+from training.wandb_sdk import UNSAID_VARIABLES
 
 LAUNCHED: Final = ("WANDB_ARTIFACTS", "WANDB_CONFIG", "WANDB_LAUNCH", "WANDB_NAME", "WANDB_RESUME", "WANDB_RUN_ID")
 """Variables with which the agent names the run to its process."""
+LATE_SECONDS: Final = 5.0
+"""What the command has started may hold its output for longer than it lives; so long it is read on."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,19 +40,22 @@ def main(arguments: Sequence[str]) -> int:
     if folder is None and not sent:
         print("error: no code came along; start the agent with HARNESS_FOLDER=FOLDER, which holds it", file=sys.stderr)
         return 2
-    os.environ.update(QUIET)
+    os.environ.update(UNSAID_VARIABLES)
     variables = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
     run = _begun()
     if run is not None:
         variables["WANDB_RUN_GROUP"] = run.id
     with tempfile.TemporaryDirectory() as kept:
         said = Path(kept) / "said"
-        code = _run(command, folder, said, variables)
-        _end(run, code, result_of(said))
+        code, is_preempted = _run(command, folder, said, variables)
+        _end(run, code, result_of(said), is_preempted=is_preempted)
     return code
 
 
-def _run(command: Sequence[str], folder: str | None, said: Path, environment: Mapping[str, str]) -> int:
+def _run(
+    command: Sequence[str], folder: str | None, said: Path, environment: Mapping[str, str]
+) -> tuple[int, bool]:  # fmt: skip
+    """The command's exit code, and whether it was ended from outside by anything but a person."""
     try:
         child = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -58,28 +63,31 @@ def _run(command: Sequence[str], folder: str | None, said: Path, environment: Ma
         )  # fmt: skip
     except OSError as error:
         print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
-        return 2
+        return 2, False
+    heard: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
         child.terminate()
 
     for number in (signal.SIGTERM, signal.SIGINT):  # an agent's, and that of W&B's SDK when the run is to stop
         signal.signal(number, end)
     assert child.stdout is not None
-    passing = threading.Thread(target=_pass_on, args=(child.stdout, said))
+    passing = threading.Thread(target=_pass_on, args=(child.stdout, said), daemon=True)
     passing.start()
     code = child.wait()
-    passing.join()
-    return code if code >= 0 else 128 - code
+    passing.join(LATE_SECONDS)
+    code = code if code >= 0 else 128 - code
+    return code, code in PREEMPTED and signal.SIGINT not in heard
 
 
 def _pass_on(output: IO[bytes], said: Path) -> None:
-    with said.open("wb") as file:
+    # A file object of its own, since this thread may be at work still when the interpreter ends.
+    with said.open("wb") as file, open(sys.stdout.fileno(), "wb", closefd=False) as out:
         while chunk := output.read1(65536):  # type: ignore[attr-defined]
-            file.write(chunk)
-            file.flush()
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+            for place in (file, out):
+                place.write(chunk)
+                place.flush()
 
 
 def _begun() -> Any:
@@ -87,17 +95,20 @@ def _begun() -> Any:
     import wandb
 
     try:
-        return wandb.init(resume="allow")
+        run = wandb.init(resume="allow")
+        if run.resumed:
+            run.summary["harness"] = {}  # how it ended when it was preempted
+        return run
     except Exception as error:  # noqa: BLE001 - the command is what matters
         print(f"wandb: {error}", file=sys.stderr)
         return None
 
 
-def _end(run: Any, code: int, result: Mapping[str, Any] | None) -> None:
+def _end(run: Any, code: int, result: Mapping[str, Any] | None, *, is_preempted: bool) -> None:
     if run is None:
         return
     run.summary["harness"] = {"exit_code": code, "result": json.dumps(Privacy().said(result))}
-    if code in PREEMPTED:
+    if is_preempted:
         run.mark_preempting()
     run.finish(exit_code=code)
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from harness import HarnessError, Json, Privacy, holds_token
 from training.jobs.task import Task, is_harness
+from training.wandb_sdk import PROJECT
 
-PROJECT: Final = "vlm-harness"
 QUEUE: Final = "harness"
 PROCESS: Final = "local-process"
 WRAPPER: Final = ("python", "-P", "-m", "training.jobs.inside")

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import HarnessError, Incomplete, Json, MissingExtra, Session, StoreError, UsageError
-from training.jobs.targets.wandb import QUIET
 from training.sweeps.handing import Place
 from training.sweeps.reading import Sweep
 from training.sweeps.results import PARTS, finite
 from training.sweeps.settings import Parameter
 from training.sweeps.space import Point, nested
+from training.wandb_sdk import PROJECT, UNSAID_VARIABLES
 
-PROJECT: Final = "vlm-harness"
 POINT: Final = "point"
 """The parameter whose values are whole points, where constraints say which there are."""
 GRACE: Final = 60.0
@@ -166,7 +165,7 @@ def _made(config: dict[str, Any], place: Place, entity: str, project: str | None
 def _run_agents(path: str, place: Place, session: Session, workers: int) -> None:
     """Until all agents have ended; an interruption ends their trials first."""
     environment = {
-        **QUIET,
+        **UNSAID_VARIABLES,
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "HARNESS_HOME": str(session.home.absolute()),

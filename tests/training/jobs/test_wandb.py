@@ -19,7 +19,9 @@ from wandb_server import Server, serve
 
 from harness.checkpoints import EmbeddedStore
 from harness.database import Database
-from training.jobs.targets.wandb import QUIET
+from training.jobs.targets.wandb import WandbJob, WandbTarget
+from training.jobs.task import PREEMPTED, Task, result_of
+from training.wandb_sdk import UNSAID_VARIABLES
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +82,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_world: Path) -> Iterat
 def agent(place: Place) -> Iterator[Path]:
     """W&B's own agent, which runs jobs as processes; its log."""
     log = place.folder / "agent.log"
-    environment = {**place.environment, **QUIET, "HARNESS_FOLDER": str(place.folder), "WANDB_SILENT": "false"}
+    environment = {
+        **place.environment,
+        **UNSAID_VARIABLES,
+        "HARNESS_FOLDER": str(place.folder),
+        "WANDB_SILENT": "false",
+    }
     # It ends where there is no queue yet, which the first launch makes.
     script = "until wandb launch-agent -q q -e team -j 8; do sleep 0.5; done"
     with log.open("w") as file:
@@ -191,3 +198,62 @@ def test_a_stopped_driver_takes_its_job_out_of_the_queue(place: Place) -> None:
     driver.communicate(timeout=60)
     assert driver.returncode == 143
     assert place.server.items("idle") == []
+
+
+@pytest.fixture
+def pods(place: Place, tmp_path: Path) -> Iterator[tuple[Task, WandbJob]]:
+    """A job in a queue of Kubernetes', which no agent takes."""
+    with place.server.connected(tmp_path / "sdk"):
+        task = Task("pod", ["harness", "doctor"], tmp_path, tmp_path / "log", key=f"pod-{time.time_ns()}")
+        yield task, WandbTarget("pods", resource="kubernetes").start(task)
+
+
+def pod(task: Task, script: str) -> subprocess.Popen[bytes]:
+    """What a pod does with such a job."""
+    command = [sys.executable, "-P", "-m", "training.jobs.inside", "--sent", "--", "sh", "-c", script]
+    return subprocess.Popen(
+        command, cwd=task.folder, env={**os.environ, "WANDB_RUN_ID": task.key}, stdout=subprocess.DEVNULL
+    )  # fmt: skip
+
+
+def test_what_kubernetes_preempts_is_started_again_by_wandb_alone(
+    pods: tuple[Task, WandbJob], place: Place
+) -> None:  # fmt: skip
+    task, running = pods
+    place.server.items("pods")[-1].state = "CLAIMED"
+    assert pod(task, "kill -15 $$").wait(60) == 143
+    run = place.server.run(task.key)
+    assert run.state == "preempted"
+    assert running.wait(3) is None
+    again = pod(task, "touch up; until [ -e go ]; do sleep 0.1; done; echo '{\"y\": 1}'")
+    wait_until((task.folder / "up").exists, "the second attempt")
+    assert running.wait(3) is None, "what the first one said is no end"
+    (task.folder / "go").touch()
+    assert again.wait(60) == 0
+    assert running.wait(30) == 0
+    assert result_of(task.log) == {"y": 1}
+
+
+def test_what_a_person_stops_is_not_queued_again(pods: tuple[Task, WandbJob], place: Place) -> None:
+    task, running = pods
+    place.server.items("pods")[-1].state = "CLAIMED"
+    one = pod(task, "touch up; while :; do sleep 0.1; done")
+    wait_until((task.folder / "up").exists, "the job")
+    one.send_signal(signal.SIGINT)
+    assert one.wait(60) == 143
+    assert place.server.run(task.key).state == "failed"
+    assert running.wait(30) == 143
+
+
+def test_what_somebody_takes_out_of_the_queue_is_not_put_there_again(
+    pods: tuple[Task, WandbJob], place: Place
+) -> None:  # fmt: skip
+    task, running = pods
+    assert running.wait(0) is None
+    for queue in place.server.state.queues.values():
+        if queue.name == "pods":
+            queue.items = []
+    code = running.wait(30)
+    assert code == 130
+    assert code not in PREEMPTED
+    assert "took the run out of W&B's queue" in task.log.read_text()

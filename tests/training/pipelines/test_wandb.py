@@ -17,7 +17,7 @@ import pytest
 from tests_support import ROOT
 from wandb_server import serve
 
-from training.jobs.targets.wandb import QUIET
+from training.wandb_sdk import UNSAID_VARIABLES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -55,7 +55,7 @@ def environment(workspace: Path, small_world: Path) -> Iterator[dict[str, str]]:
         variables = {**os.environ, **server.environment(workspace / "sdk"), "PATH": path, "PYTHONWARNINGS": ""}
         agent = subprocess.Popen(
             ["sh", "-c", "until wandb launch-agent -q q -e team -j 4; do sleep 0.5; done"],
-            env={**variables, **QUIET, "HARNESS_FOLDER": str(workspace)}, start_new_session=True,
+            env={**variables, **UNSAID_VARIABLES, "HARNESS_FOLDER": str(workspace)}, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:

@@ -63,3 +63,9 @@ def choose_target(name: str, **options: Any) -> Target:
     module, _, attribute = TARGETS[name].partition(":")
     target: Target = getattr(importlib.import_module(module), attribute)(**options)
     return target
+
+
+def reason(error: object) -> str:
+    """The last line of what a server or a program says, which may be a traceback of its own."""
+    lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalpha, line))]
+    return lines[-1][:300] if lines else type(error).__name__

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from harness import HarnessError, Incomplete, Json, MissingExtra, holds_token, names_secret
 from training.jobs.source import LEFT_BEHIND
+from training.jobs.targets import reason
 from training.jobs.task import GRACE_SECONDS, STOPPED, VANISHED, Task, size_of
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RayTarget:
                 "already exists" in str(error)
                 or _ask(lambda: self.client.get_job_info(wanted["submission_id"])) is None
             ):
-                raise HarnessError(f"{task.name}: Ray does not take the job ({_reason(error)})") from error
+                raise HarnessError(f"{task.name}: Ray does not take the job ({reason(error)})") from error
         return RayJob(self.client, wanted["submission_id"], task.log, size_of(task.log))
 
     def find(self, task: Task, note: Mapping[str, Json]) -> RayJob | None:
@@ -201,7 +202,7 @@ def _ask(question: Callable[[], T]) -> T | None:
                 return None
             if time.monotonic() > until:
                 raise Incomplete(
-                    f"the Ray cluster has not answered for {PATIENCE_SECONDS:.0f} s ({_reason(error)}); the job may go "
+                    f"the Ray cluster has not answered for {PATIENCE_SECONDS:.0f} s ({reason(error)}); the job may go "
                     "on, and the same command finds it again"
                 ) from error
         time.sleep(1)
@@ -219,7 +220,7 @@ def _connect(address: str | None) -> JobSubmissionClient:
     except Exception as error:
         place = f"at {address}" if address else "here"
         raise HarnessError(
-            f"no Ray cluster answers {place} ({_reason(error)}); give its dashboard's address, such as "
+            f"no Ray cluster answers {place} ({reason(error)}); give its dashboard's address, such as "
             "http://127.0.0.1:8265, or start one with `ray start --head`"
         ) from error
 
@@ -246,9 +247,3 @@ def _addressed(address: str | None) -> Iterator[None]:
             os.environ.pop(ADDRESS)
             if before is not None:
                 os.environ[ADDRESS] = before
-
-
-def _reason(error: BaseException) -> str:
-    """The last line of what Ray says, which may be a traceback of its server's."""
-    lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalpha, line))]
-    return lines[-1][:300] if lines else type(error).__name__

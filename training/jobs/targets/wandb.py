@@ -5,47 +5,30 @@ https://docs.wandb.ai/platform/launch. The SDK and its command line do it, so th
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from harness import HarnessError, Incomplete, Json, MissingExtra, UsageError
+from harness import HarnessError, Incomplete, Json, UsageError
 from training.jobs.launching import QUEUE, destination, request
-from training.jobs.source import LEFT_BEHIND
-from training.jobs.task import Task
+from training.jobs.targets import reason
+from training.jobs.targets.wandb_calls import code_of, connect, push, run_wandb, told
+from training.jobs.task import PREEMPTED, STOPPED, VANISHED, Task
 
 LOOK_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 120.0
 """After so long without an answer of the server, waiting is given up."""
 LATE_SECONDS: Final = 60.0
 """A run that has ended may say its exit code so much later."""
-STOPPED, VANISHED = 143, 137
+CANCELLED: Final = 130
+"""The exit code of a run that somebody took out of the queue: as of Ctrl-C, after which nothing is tried again."""
 CODES: Final = {"finished": 0, "killed": STOPPED, "preempted": STOPPED, "crashed": VANISHED, "failed": 2}
 """A run's last state -> the exit code of which nothing else is known."""
-QUIET: Final = {
-    "WANDB_CONSOLE": "off",
-    "WANDB_DISABLE_CODE": "true",
-    "WANDB_DISABLE_GIT": "true",
-    "WANDB_HOST": " ",
-    "WANDB_PROGRAM": "launch",
-    "WANDB_SAVE_CODE": "false",
-    "WANDB_X_DISABLE_META": "true",
-    "WANDB_X_DISABLE_STATS": "true",
-    "WANDB_X_SAVE_REQUIREMENTS": "false",
-}
-"""With these the SDK sends nothing of a machine by itself: no command line, folder, source code or name."""
-NEEDED: Final = "vlm-harness[train,wandb]\n"
-"""requirements.txt of a job that sends no code along."""
 
 
 class WandbTarget:
@@ -67,8 +50,8 @@ class WandbTarget:
     def __init__(
         self, queue: str = QUEUE, entity: str | None = None, project: str | None = None, **options: Any
     ) -> None:  # fmt: skip
-        self.api = _connect()
-        with _told("the queue"):
+        self.api = connect()
+        with told("the queue"):
             entity = entity or os.environ.get("WANDB_ENTITY") or self.api.default_entity
         self.options = {**options, "queue": queue, "entity": entity, "project": project}
 
@@ -81,12 +64,12 @@ class WandbTarget:
         wanted = request(task, **self.options)
         task.log.parent.mkdir(parents=True, exist_ok=True)
         self._make_queue(wanted)
-        with _told(task.name), tempfile.TemporaryDirectory() as folder:
-            code = _code(task, Path(folder)) if wanted["job_type"] == "code" else Path(folder)
-            _wandb(wanted["create"], code)
+        with told(task.name), tempfile.TemporaryDirectory() as folder:
+            code = code_of(task, Path(folder)) if wanted["job_type"] == "code" else Path(folder)
+            run_wandb(wanted["create"], code)
             place = f"{wanted['entity']}/{wanted['project']}"
             version = self.api.artifact(f"{place}/{task.slug}:latest", type="job").version
-            item = _push(f"{place}/{task.slug}:{version}", wanted)
+            item = push(f"{place}/{task.slug}:{version}", wanted)
         with task.log.open("a", encoding="utf-8") as log:
             log.write(f"W&B Launch: run {place}/{wanted['config']['run_id']} in the queue {wanted['queue']['name']}\n")
         return WandbJob(self.api, wanted, task.log, item)
@@ -110,7 +93,7 @@ class WandbTarget:
             except Exception as error:
                 kind = self._kind(queue)  # somebody else may just have made it
                 if kind is None:
-                    raise HarnessError(f"the queue {queue['name']}: W&B says: {_reason(error)}") from error
+                    raise HarnessError(f"the queue {queue['name']}: W&B says: {reason(error)}") from error
         if kind not in (None, queue["type"]):
             raise UsageError(f"the queue {queue['name']} is of kind {kind}, and the job wants {queue['type']}")
 
@@ -188,14 +171,15 @@ class WandbJob:
             return self._look_at_queue()
         state = run.state
         said = run.summary.get("harness") or {}
-        if "exit_code" in said:
+        code = said.get("exit_code")
+        requeued = self._is_requeued(state, code)
+        if code is not None and not requeued:
             self._say(json.loads(said["result"]))
-            return int(said["exit_code"])
-        requeued = state == "preempted" and self._wanted["queue"]["type"] == "kubernetes"  # by W&B, under the same id
+            return int(code)
         if state not in CODES or requeued:
             self._ended = None
             if self._is_to_stop:
-                with _told(self._run_id):
+                with told(self._run_id):
                     run.stop()
                 self._is_to_stop = False
             return None
@@ -203,22 +187,31 @@ class WandbJob:
         late = time.monotonic() - self._ended < LATE_SECONDS
         return None if late and self._wanted["wrapped"] else CODES[state]
 
+    def _is_requeued(self, state: str, code: int | None) -> bool:
+        """Whether W&B starts it again by itself, under the same id: what it said when it was preempted is no end."""
+        if self._wanted["queue"]["type"] != "kubernetes":
+            return False
+        return state == "preempted" or (code in PREEMPTED and state not in CODES)
+
     def _look_at_queue(self) -> int | None:
         state = self._state()
         if state == "failed":
             self._say({"error": "W&B's agent could not start the run; its own log says why"})
             return HarnessError.exit_code
-        if state is None:  # somebody took it out of the queue
+        if state is None and not self._is_to_stop:
+            self._say({"error": "somebody took the run out of W&B's queue"})
+            return CANCELLED
+        if state is None:
             return STOPPED
         if state == "pending" and self._is_to_stop:
-            with _told(self._run_id):
+            with told(self._run_id):
                 self._queued().delete()
         return None
 
     def _run(self) -> Any:
         import wandb
 
-        with _told(self._run_id):
+        with told(self._run_id):
             self._api.flush()
             try:
                 return self._api.run(f"{self._place}/{self._run_id}")
@@ -230,7 +223,7 @@ class WandbJob:
     def _state(self) -> str | None:
         if not self._item:
             return None
-        with _told(self._run_id):
+        with told(self._run_id):
             found = self._queued()._get_item()
         return None if found is None else str(found["state"]).lower()
 
@@ -246,70 +239,3 @@ class WandbJob:
         if result:
             with self._log.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(result) + "\n")
-
-
-def _connect() -> Any:
-    try:
-        import wandb
-    except ImportError as error:
-        raise MissingExtra("wandb is not installed: pip install 'vlm-harness[wandb]'") from error
-    try:
-        return wandb.Api(timeout=30)
-    except Exception as error:
-        raise HarnessError(
-            f"W&B: {_reason(error)}; log in with `wandb login` or WANDB_API_KEY, and name your own server in "
-            "WANDB_BASE_URL"
-        ) from error
-
-
-def _code(task: Task, folder: Path) -> Path:
-    """What is sent along: the task's code, or what says which packages it needs."""
-    if task.ship is None:
-        (folder / "requirements.txt").write_text(NEEDED, encoding="utf-8")
-        return folder
-    shutil.copytree(task.ship, folder / "code", ignore=shutil.ignore_patterns(*LEFT_BEHIND))
-    return folder / "code"
-
-
-def _wandb(command: Sequence[str], folder: Path) -> None:
-    """A command of W&B's, told to send nothing of this machine.
-
-    The SDK notes in what it uploads where it keeps its own copy: in a folder that says nothing.
-    """
-    with tempfile.TemporaryDirectory() as data:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", *command], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, check=False, env={**os.environ, **QUIET, "WANDB_DATA_DIR": data, "WANDB_DIR": data},
-        )  # fmt: skip
-    if done.returncode != 0:
-        raise HarnessError(f"`{' '.join(command[:3])}`: {_reason(done.stderr or done.stdout)}")
-
-
-def _push(job: str, wanted: Mapping[str, Any]) -> str:
-    """What `wandb launch -j JOB -q QUEUE -c FILE` does; the place in the queue, which that would not tell."""
-    from wandb.sdk.launch import launch_add
-
-    with contextlib.redirect_stderr(io.StringIO()):  # it prints all that it sends
-        queued = launch_add(
-            job=job, config=dict(wanted["config"]), project=wanted["project"], entity=wanted["entity"],
-            queue_name=wanted["queue"]["name"], run_id=wanted["config"]["run_id"],
-            resource=wanted["config"]["resource"],
-        )  # fmt: skip
-    return str(queued.id)
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Says of an error of the SDK's whose it is."""
-    try:
-        yield
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise HarnessError(f"{name}: W&B says: {_reason(error)}") from error
-
-
-def _reason(error: object) -> str:
-    """The last line of what somebody says."""
-    lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalpha, line))]
-    return lines[-1][:300] if lines else type(error).__name__
