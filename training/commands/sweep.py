@@ -18,7 +18,6 @@ from rich.text import Text
 
 from harness import Incomplete, Json, Session, WorkItem, open_session
 from training.jobs.targets import Target, choose_target
-from training.jobs.task import Resources
 from training.sweeps.handing import Place
 from training.sweeps.outcome import document
 from training.sweeps.reading import Sweep, read_sweep
@@ -93,7 +92,7 @@ def command(
 
 def _at_once(sweep: Sweep) -> int:
     """Trials that the cores of this machine carry."""
-    return max(1, int((os.cpu_count() or 1) / max(sweep.settings.launch.resources.cpus, 1)))
+    return max(1, int((os.cpu_count() or 1) / max(sweep.settings.launch.resources.resources().cpus, 1)))
 
 
 def _target(sweep: Sweep, session: Session, engine: str | None, address: str | None) -> tuple[Target, int]:
@@ -107,7 +106,7 @@ def _target(sweep: Sweep, session: Session, engine: str | None, address: str | N
         from training.sweeps.ray_tasks import RayTasks  # with Ray, which other engines do without
 
         cluster = RayTasks(address)
-        return cluster, cluster.room(Resources(needs.cpus, needs.gpus, needs.bytes, needs.custom))
+        return cluster, cluster.room(needs.resources())
     return choose_target("local"), _at_once(sweep)
 
 

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from training.jobs.needs import Needs
 from training.pipelines.placeholders import fill
 from training.settings import NAME, Settings
 
@@ -136,19 +137,6 @@ class Output(Settings):
                 "is made of at most 122 letters, digits, '.', '_' and '-', and starts with a letter or digit"
             )
         return name
-
-
-class Needs(Settings):
-    """What a stage needs of a machine."""
-
-    cpus: float = Field(default=1, gt=0)
-    """Cores."""
-    gpus: float = Field(default=0, ge=0)
-    """GPUs; a part of one where several share it."""
-    memory: ByteSize | None = None
-    """Bytes, or with a unit: 16GB, 512MiB."""
-    custom: dict[str, float] = Field(default={})
-    """A cluster's own resources."""
 
 
 class Stage(Settings):

@@ -75,10 +75,7 @@ class Starter:
 
     def resources(self, stage: Stage) -> Resources:
         """What a stage needs of a machine."""
-        needs = stage.resources
-        if needs is None:
-            return Resources()
-        return Resources(needs.cpus, needs.gpus, None if needs.memory is None else int(needs.memory), needs.custom)
+        return Resources() if stage.resources is None else stage.resources.resources()
 
     def close(self) -> None:
         """Gives back what the place holds."""

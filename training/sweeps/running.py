@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from harness import HarnessError, Json, LostClaim, Session, WorkItem
 from training.jobs.targets import Running, Target
-from training.jobs.task import PREEMPTED, Resources, Task
+from training.jobs.task import PREEMPTED, Task
 from training.sweeps.handing import Hand, Place
 from training.sweeps.reading import Sweep
 from training.sweeps.results import Curve, finite, last_document, made_by, scores_of
@@ -162,7 +162,6 @@ class Driver:
 
     def _task(self, item: WorkItem) -> Task:
         log = self._place.folder / f"{item.name}.log"
-        needs = self._sweep.settings.launch.resources
         return Task(
             name=f"{self._work.name}/{item.name}",
             command=command_of(self._sweep.settings, item.document["parameters"], log.with_suffix(".json"),
@@ -170,7 +169,7 @@ class Driver:
             folder=Path.cwd(),
             log=log,
             environment=self._environment(item),
-            resources=Resources(needs.cpus, needs.gpus, needs.bytes, needs.custom),
+            resources=self._sweep.settings.launch.resources.resources(),
             key=self._key(item, item.attempt),
         )  # fmt: skip
 

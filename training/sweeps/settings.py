@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import ByteSize, Field, FiniteFloat, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness import near
+from training.jobs.needs import Needs
 from training.settings import NAME, Settings
 
 MACROS: Final = (
@@ -189,34 +190,6 @@ class Evaluation(Settings):
     """Samples of each benchmark; null for all."""
     batch: int | None = Field(default=None, ge=1)
     """Samples that are answered together."""
-
-
-class Needs(Settings):
-    """What one trial needs of a machine."""
-
-    cpus: float = Field(default=1, ge=0)
-    """Cores."""
-    gpus: float = Field(default=0, ge=0)
-    """Devices; a part of one where trials share it."""
-    memory: str | int | None = None
-    """Bytes, or with a unit: 4GB, 512MiB."""
-    custom: dict[str, float] = Field(default={})
-    """A cluster's own resources."""
-
-    @property
-    def bytes(self) -> int | None:
-        """The memory."""
-        return None if self.memory is None else int(TypeAdapter(ByteSize).validate_python(self.memory))
-
-    @field_validator("memory")
-    @classmethod
-    def _measured(cls, memory: str | int | None) -> str | int | None:
-        if memory is not None:
-            try:
-                TypeAdapter(ByteSize).validate_python(memory)
-            except ValidationError as error:
-                raise ValueError("is a number of bytes, or one with a unit: 4GB, 512MiB") from error
-        return memory
 
 
 class Launch(Settings):

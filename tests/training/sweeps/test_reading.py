@@ -89,7 +89,7 @@ def test_all_that_wandb_documents_is_read(tmp_path: Path) -> None:
          "metric: {name: x}\n",
          "it.yaml:4: .*either min_iter, or max_iter with s"),
         ("method: grid\ncommand: [x]\nparameters: {a: {value: 1}}\nlaunch: {resources: {memory: much}}\n",
-         "4GB, 512MiB"),
+         "write a size such as 16GB or 512MiB"),
         ("method: grid\ncommand: ['${program}']\nparameters: {a: {value: 1}}\n", "there is no program:"),
     ],
 )  # fmt: skip
