@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from tests_support import Command
 
-from harness import Session, Work, open_session
+from harness import Incomplete, Session, Work, open_session
 from training.jobs.agent import Agent, Ended, Offer
 from training.jobs.order import Order
 from training.jobs.queues import Queue, log_of, submit
 from training.jobs.settings import JobSettings
-from training.jobs.targets.local import LocalProcess
+from training.jobs.targets.local import LocalProcess, LocalTarget
+from training.jobs.task import Task
 
 FLAKY = "n=$(cat count 2>/dev/null || echo 0); echo $((n + 1)) > count; [ $n -ge {good} ] || kill -{signal} $$"
 
@@ -375,6 +376,27 @@ def test_what_goes_on_is_followed_though_its_folder_is_gone(session: Session, qu
     threading.Timer(0.5, Path("go").touch).start()
     (end,) = Agent(session, queue).run()
     assert (end.code, end.item.result and end.item.result["value"], end.item.note["starts"]) == (0, {"y": 1}, 1)
+
+
+def test_what_may_have_been_started_has_not_failed(
+    session: Session, queue: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that does not answer any more while it is given the job."""
+
+    def start_unheard(self: LocalTarget, task: Task) -> None:
+        started.append(begun(self, task))
+        raise Incomplete("no answer")
+
+    started: list[LocalProcess] = []
+    begun = LocalTarget.start
+    put(session, queue, "echo x >> runs")
+    with monkeypatch.context() as unheard:
+        unheard.setattr(LocalTarget, "start", start_unheard)
+        (end,) = Agent(session, queue).run()
+    assert (end.item.status, end.item.reason) == ("waiting", "no answer")
+    (end,) = Agent(session, queue).run()
+    assert (end.code, end.item.note["starts"], Path("runs").read_text()) == (0, 1, "x\n"), "it ran once"
+    assert started[0].wait(10) == 0
 
 
 def test_what_an_earlier_attempt_said_is_no_result_of_the_last(session: Session, queue: Work) -> None:
