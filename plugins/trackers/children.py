@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,32 @@ UNREACHABLE: Final = 4
 
 class Unreachable(Incomplete):
     """The server gave no answer, or none in time: others that are sent to it now would wait in vain too."""
+
+
+class Patience:
+    """How long a process waits in vain for a server that fails: so many seconds, for all that it tries together."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self.reason = ""
+
+    @contextmanager
+    def trying(self) -> Iterator[float]:
+        """Gives the seconds that the block may take to send something.
+
+        Raises:
+            Unreachable: nothing more is worth a try; says why.
+        """
+        if self.reason:
+            raise Unreachable(self.reason)
+        began = time.monotonic()
+        try:
+            yield self._left
+        except Incomplete as error:
+            self._left -= time.monotonic() - began
+            if isinstance(error, Unreachable) or self._left <= 0:
+                self.reason = str(error)
+            raise
 
 
 def call(action: str, folder: Path, seconds: float, *arguments: str) -> Any:

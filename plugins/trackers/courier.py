@@ -25,6 +25,8 @@ from plugins.trackers.content import Content
 from plugins.trackers.transcript import Transcript, make_relative
 from plugins.wandb_sdk import knock, server, silent
 
+TIMEOUT: Final = 20
+"""Seconds that an answer may take, its retries among them."""
 QUIET: Final = 600.0
 """Seconds without a change after which a run that was never ended is taken for one whose process was killed."""
 PICTURES: Final = "pictures"
@@ -85,9 +87,7 @@ def send(folder: Path, source: Path, used: str) -> dict[str, Any]:
     transcript = Transcript.read(source)
     if not transcript.ended and time.time() - max(path.stat().st_mtime for path in source.glob("*.wandb")) < QUIET:
         raise RuntimeError("it is still being written: its process has not ended it")
-    if (reason := knock(server())) is not None:
-        raise NoAnswer(reason)
-    api: Any = wandb.Api(timeout=20)
+    api = _connect()
     used = used if used and api.artifact_exists(used) else ""  # it may be deleted; the configuration names it still
     entity = transcript.entity or api.default_entity
     path = f"{entity}/{transcript.project}/{transcript.id}"
@@ -100,10 +100,26 @@ def send(folder: Path, source: Path, used: str) -> dict[str, Any]:
         _sync(source)
         if used:
             api.run(path).use_artifact(api.artifact(used))
-        faults = missing(wandb.Api(timeout=20), path, transcript, source, used, scratch)
+        faults = missing(wandb.Api(timeout=TIMEOUT), path, transcript, source, used, scratch)
     elif faults:
         return {"missing": [f"{name} is lost on this machine" for name in lost], "lost": True, "url": ""}
     return {"missing": faults, "lost": False, "url": api.run(path).url if not faults else ""}
+
+
+def _connect() -> Any:
+    """The SDK's `Api`.
+
+    Raises:
+        NoAnswer: the server says nothing, or only errors.
+    """
+    import wandb
+
+    if (reason := knock(server())) is not None:
+        raise NoAnswer(reason)
+    try:
+        return wandb.Api(timeout=TIMEOUT)
+    except Exception as error:
+        raise NoAnswer(f"{server()}: {' '.join(str(error).split())}") from error
 
 
 def _sync(source: Path) -> None:
@@ -113,7 +129,7 @@ def _sync(source: Path) -> None:
 
 
 class NoAnswer(Exception):
-    """The server does not answer."""
+    """The server does not answer, or only with errors: others that are sent to it now would fare no better."""
 
 
 def _end_with(life: int) -> None:

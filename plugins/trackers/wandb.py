@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 from harness import ConfigError, FinishedRun, HarnessError, Incomplete, Json, MissingExtra, Told
-from plugins.trackers.children import SDK, Unreachable, call
+from plugins.trackers.children import SDK, Patience, call
 from plugins.trackers.content import Content, content_of, fingerprint
 from plugins.trackers.outbox import Box, State
 from plugins.trackers.trainings import Trainings
@@ -35,7 +35,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         side: the longest side of a picture there, in pixels.
         heatmaps: whether the maps of traces are drawn over the pictures.
         tags: of every run.
-        patience: seconds that a server may take before the run is left for `harness track sync`.
+        patience: seconds that a server may take before runs are left for `harness track sync`: all that fails in a
+            process takes no longer together.
     """
 
     entity: str | None = None
@@ -73,7 +74,7 @@ class WandbTracker:
             raise ConfigError(f"harness.toml: trackers.wandb: {error}") from error
         self._folder = home / "trackers" / "wandb"
         self._trainings = Trainings(home, self._folder / "trainings")
-        self._unreachable = ""
+        self._patience = Patience(self._options.patience)
 
     def run_finished(self, run: FinishedRun) -> None:
         """Keep what there is to tell, have the SDK write it down, and send it where somebody is logged in.
@@ -109,31 +110,35 @@ class WandbTracker:
         return [*sorted(found, key=lambda told: told.since), *self._trainings.told()]
 
     def sync(self, progress: Callable[[Told], None]) -> list[Told]:
-        """Send what has not arrived. After a server gave no answer, the rest is not tried."""
+        """Send what has not arrived.
+
+        After a server gave no answer, or failed for as long as may be waited in all, the rest is not tried.
+        """
         left: list[Told] = []
         waiting = [told for told in self.told() if not told.sent]
         if waiting:
             _require_sdk()
-        hopeless = "" if logged_in() else f"nobody is logged in at {server()}: `wandb login`, or set WANDB_API_KEY"
+        nobody = "" if logged_in() else f"nobody is logged in at {server()}: `wandb login`, or set WANDB_API_KEY"
+        patience = Patience(LONGER * self._options.patience)
         for told in waiting:
-            tried = _left(told, hopeless)
-            if not hopeless:
+            tried = _left(told, nobody)
+            if not nobody:
                 try:
-                    tried = self._resend(told)
+                    tried = self._resend(told, patience)
                 except HarnessError as error:
                     tried = _left(told, error)
-                    hopeless = str(error) if isinstance(error, Unreachable) else ""
             progress(tried)
             if not tried.sent:
                 left.append(tried)
         return left
 
-    def _resend(self, told: Told) -> Told:
+    def _resend(self, told: Told, patience: Patience) -> Told:
         if told.kind == "training":
-            return self._trainings.send(told.id, LONGER * self._options.patience)
+            with patience.trying() as seconds:
+                return self._trainings.send(told.id, seconds)
         box = self._box(told.id)
         with box.alone(self._options.patience):
-            self._deliver(box, at_once=True)
+            self._deliver(box, patience)
         content = box.content
         assert content is not None
         return _told(box, content)
@@ -149,11 +154,11 @@ class WandbTracker:
         box.keep(new)
         return new
 
-    def _deliver(self, box: Box, *, at_once: bool = False) -> None:
+    def _deliver(self, box: Box, patience: Patience | None = None) -> None:
         """Have it written down, and send it where that is wanted.
 
         Args:
-            at_once: whatever WANDB_MODE says.
+            patience: with it, it is sent whatever WANDB_MODE says.
         """
         content, state = box.content, box.state
         assert content is not None
@@ -162,23 +167,20 @@ class WandbTracker:
             return
         _require_sdk()
         state = self._staged(box, digest, state)
-        if not at_once and not _online():
+        if patience is None and not _online():
             return
         try:
-            if self._unreachable and not at_once:  # the first to wait in vain was enough for this process
-                raise Incomplete(self._unreachable)
-            patience = self._options.patience * (LONGER if at_once else 1)
-            answer = self._sent(box, content, state, patience)
-            if answer["lost"]:
-                state = self._staged(box, digest, msgspec.structs.replace(state, staged=""))
-                answer = self._sent(box, content, state, patience)
-            if answer["missing"]:
-                raise Incomplete(f"did not arrive: {', '.join(answer['missing'])}")
+            with (patience or self._patience).trying() as seconds:
+                answer = self._sent(box, content, state, seconds)
+                if answer["lost"]:
+                    state = self._staged(box, digest, msgspec.structs.replace(state, staged=""))
+                    answer = self._sent(box, content, state, seconds)
+                if answer["missing"]:
+                    raise Incomplete(f"did not arrive: {', '.join(answer['missing'])}")
         except Incomplete as error:
             box.mark(msgspec.structs.replace(state, reason=str(error)))
-            self._unreachable = str(error) if isinstance(error, Unreachable) else self._unreachable
             waits = f"run {box.folder.name} waits in the workspace, and `harness track sync` sends it"
-            raise type(error)(str(error) if at_once else f"{error}; {waits}") from error
+            raise type(error)(f"{error}; {waits}" if patience is None else str(error)) from error
         shutil.rmtree(box.folder / SDK, ignore_errors=True)
         box.mark(State(state.since, sent=digest, url=answer["url"]))
 
@@ -192,9 +194,9 @@ class WandbTracker:
         box.mark(state)
         return state
 
-    def _sent(self, box: Box, content: Content, state: State, patience: float) -> Mapping[str, Json]:
+    def _sent(self, box: Box, content: Content, state: State, seconds: float) -> Mapping[str, Json]:
         used = content.used if content.used and content.server == server() else ""
-        answer: Mapping[str, Json] = call("send", box.folder, patience, state.source, used)
+        answer: Mapping[str, Json] = call("send", box.folder, seconds, state.source, used)
         return answer
 
     def _is_for_us(self, content: Content) -> bool:

@@ -1,4 +1,4 @@
-"""When what is found is what was sent; and the log that the SDK writes."""
+"""When what is found is what was sent; the log that the SDK writes; how long a server that fails is waited for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from harness import Incomplete
 from plugins.trackers import courier
 from plugins.trackers.arrival import alike
+from plugins.trackers.children import Patience, Unreachable
 from plugins.trackers.transcript import _as_log, _records
 
 
@@ -56,3 +58,29 @@ def test_what_would_leak_is_not_sent(tmp_path: Path) -> None:
     courier._refuse_leaks(tmp_path, ["", "/somebody/else"])
     with pytest.raises(RuntimeError, match="nothing is sent"):
         courier._refuse_leaks(tmp_path, ["", "/somebody/s/folder"])
+
+
+@pytest.mark.parametrize(("error", "tries"), [(Incomplete("refused"), 3), (Unreachable("silence"), 1)])
+def test_a_server_that_fails_costs_a_process_so_many_seconds_in_all(
+    error: Incomplete, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    patience, given = Patience(50), []
+
+    def fail() -> None:
+        nonlocal now
+        with patience.trying() as seconds:
+            given.append(seconds)
+            now += 20.0
+            raise error
+
+    for _ in range(6):
+        with pytest.raises(Incomplete, match=str(error)):
+            fail()
+    assert given == [50.0, 30.0, 10.0][:tries]
+    patience = Patience(50)
+    for _ in range(6):
+        with patience.trying() as seconds:  # what arrives may take as long as it takes
+            assert seconds == 50
+            now += 40.0
