@@ -7,7 +7,7 @@ import json
 import re
 import signal
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,10 @@ PREEMPTED = frozenset({STOPPED, VANISHED})
 """Exit codes of a process that was ended from outside: what it had saved is gone on with."""
 GRACE_SECONDS: Final = 60.0
 """From the signal that asks a task to end until it is killed."""
+LONGEST: Final = 160
+"""Characters of a line that are shown."""
+TAIL: Final = 262_144
+"""Bytes of a log's end that are looked at."""
 _IN_WORDS: Final = re.compile(
     r"^(?:fail \(verdict \w+\)|error: .* fails policy .*verdict \w+\); it may not ship|\S+: gate failed\b.*)$",
     re.MULTILINE,
@@ -104,19 +108,62 @@ def result_of(log: Path, start: int = 0) -> dict[str, Any] | None:
     Args:
         start: where its output begins, in bytes; what is before was another attempt's.
     """
+    text = _read(log, start)
+    words = {"verdict": "fail"} if _IN_WORDS.search(text) else None
+    return next(_documents(text), words)
+
+
+def documents(log: Path, start: int = 0) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a task's output that begin a line, on one line or on several; the last first.
+
+    Args:
+        start: as of `result_of`.
+    """
+    return _documents(_read(log, start))
+
+
+def _read(log: Path, start: int) -> str:
     try:
         with log.open("rb") as file:
             file.seek(start)
-            text = "\n" + file.read().decode(errors="replace")
+            return file.read().decode(errors="replace")
     except OSError:
-        return None
-    decoder, place = json.JSONDecoder(), text.rfind("\n{")
+        return ""
+
+
+def _documents(said: str) -> Iterator[dict[str, Any]]:
+    text, decoder = f"\n{said}", json.JSONDecoder()
+    place = text.rfind("\n{")
     while place >= 0:
         with suppress(ValueError):
-            found: dict[str, Any] = decoder.raw_decode(text, place + 1)[0]
-            return found
+            yield decoder.raw_decode(text, place + 1)[0]
         place = text.rfind("\n{", 0, place)
-    return {"verdict": "fail"} if _IN_WORDS.search(text) else None
+
+
+def tail(log: Path, lines: int = 20) -> list[str]:
+    """The last lines of a log that say something; of a bar that was drawn over itself, what it showed last."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    document = f"\n{text}".rfind("\n{\n")
+    if document >= 0 and text.rstrip().endswith("}"):  # what it said with `--json` is told in other words
+        text = text[:document]
+    shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return [line for line in shown if line.strip()][-lines:]
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something and is no JSON."""
+    said = [line for line in tail(log) if not line.startswith("{")]
+    return said[-1].strip()[:LONGEST] if said else ""
+
+
+def last_words(log: Path) -> str:
+    """The last three lines of a log, in one, for whoever asks why it ended."""
+    return " | ".join(line.strip() for line in tail(log, 3))[-600:] or "it said nothing"
 
 
 def size_of(log: Path) -> int:

@@ -11,9 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from harness import HarnessError, Json, Session, UnknownName, UsageError, Version
-from training.jobs.task import result_of
+from training.jobs.task import last_line, result_of
 from training.pipelines.identity import Artifact
-from training.pipelines.progress import last_line
 from training.pipelines.settings import Gate, Job, Stage
 
 KEPT: Final = ("run", "model", "benchmark", "limit", "n", "coverage", "failures", "scores", "unscored", "inapplicable")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import GateFailed, HarnessError, Incomplete, Json
+from training.jobs.task import last_line
 
 WAITING: Final = "waiting"
 RUNNING: Final = "running"
@@ -29,10 +30,6 @@ ENDED: Final = (*GOOD, GATE_FAILED, INCOMPLETE, FAILED, STOPPED, LEFT_OUT)
 CODES: Final = {GATE_FAILED: GateFailed.exit_code, INCOMPLETE: Incomplete.exit_code, FAILED: HarnessError.exit_code}
 SERIOUS: Final = (FAILED, INCOMPLETE, GATE_FAILED)
 """The first of these that a stage ended with says how the pipeline did: 1 is a failed gate's, and only that."""
-LONGEST: Final = 160
-"""Characters of a line that are shown."""
-TAIL: Final = 262_144
-"""Bytes of a log's end that are looked at."""
 
 
 @dataclass
@@ -92,24 +89,3 @@ def exit_code(stages: Iterable[Progress]) -> int:
     """How a pipeline ends: 0 where nothing went wrong."""
     states = {stage.state for stage in stages}
     return next((CODES[state] for state in SERIOUS if state in states), 0)
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that says something and is no JSON."""
-    said = [line for line in tail(log) if not line.startswith("{")]
-    return said[-1].strip()[:LONGEST] if said else ""
-
-
-def tail(log: Path, lines: int = 20) -> list[str]:
-    """The last lines of a log that say something; of a bar that was drawn over itself, what it showed last."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return []
-    document = f"\n{text}".rfind("\n{\n")
-    if document >= 0 and text.rstrip().endswith("}"):  # what it said with `--json` is told in other words
-        text = text[:document]
-    shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-    return [line for line in shown if line.strip()][-lines:]

@@ -13,8 +13,9 @@ from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
+from training.jobs.task import tail
 from training.pipelines import progress
-from training.pipelines.progress import GOOD, Progress, tail
+from training.pipelines.progress import GOOD, Progress
 from training.pipelines.running import Watcher
 
 EVERY_SECONDS: Final = 60.0

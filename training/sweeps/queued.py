@@ -14,6 +14,7 @@ from training.jobs.planning import LOCAL
 from training.jobs.queues import Queue, item_of, submit
 from training.jobs.settings import JobNeeds, JobSettings
 from training.jobs.task import Task
+from training.sweeps.results import BEGINS
 
 LOOK: Final = 0.5
 STOPPED: Final = 143
@@ -79,7 +80,8 @@ class QueuedTrial:
 
     @property
     def note(self) -> Mapping[str, Json]:
-        return {"job": self._name}
+        note = item_of(self._session, self._queue.work, self._name).note
+        return {"job": self._name, BEGINS: note.get("log", 0)}
 
     def wait(self, seconds: float) -> int | None:
         """Its exit code, once an agent has carried it out."""

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from harness import Json
+from training.jobs.task import documents
 
+BEGINS: Final = "log"
+"""The key of a target's note that says where in its log a trial's last attempt begins, in bytes."""
 PARTS: Final = ("value", "low", "high", "stderr", "n", "clusters")
 """What is kept of a score."""
 STEP: Final = "step"
 """A line of JSON with this key is a point of a curve, and not what a trial says in the end."""
 
 
-def last_document(log: Path) -> dict[str, Any] | None:
-    """The last JSON object that a trial printed, on one line or on several; None where there is none."""
-    try:
-        text = log.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    decoder = json.JSONDecoder()
-    end = len(text)
-    while (start := text.rfind("{", 0, end)) >= 0:
-        end = start
-        if start and text[start - 1] != "\n":
-            continue
-        try:
-            found, _ = decoder.raw_decode(text, start)
-        except ValueError:
-            continue
-        return found if isinstance(found, dict) else None
-    return None
+def said_last(log: Path, start: int = 0) -> dict[str, Any] | None:
+    """The last JSON object that a trial printed and that is no point of a curve; None where there is none.
+
+    Args:
+        start: where its output begins, in bytes; what is before was another attempt's.
+    """
+    return next((found for found in documents(log, start) if STEP not in found), None)
 
 
 def scores_of(document: Mapping[str, Any]) -> dict[str, dict[str, Json]]:
@@ -95,15 +87,20 @@ class Curve:
     Args:
         log: the trial's output.
         name: the metric, a key of the lines of JSON that have a `step`.
+        begins: gives where the output of the attempt that is at work begins; what was before does not count.
     """
 
-    def __init__(self, log: Path, name: str) -> None:
+    def __init__(self, log: Path, name: str, begins: Callable[[], int] = int) -> None:
         self.values: list[float] = []
         self.name, self._log = name, log
-        self._read = 0
+        self.start, self._begins = begins(), begins
+        self._read = self.start
 
     def update(self) -> list[float]:
         """All values until now."""
+        if (start := self._begins()) != self.start:
+            self.start = self._read = start
+            self.values.clear()
         try:
             with self._log.open("rb") as file:
                 file.seek(self._read)

@@ -14,10 +14,10 @@ from typing import Final, Protocol
 
 from harness import HarnessError, Json, LostClaim, Session, WorkItem
 from training.jobs.targets import Running, Target
-from training.jobs.task import PREEMPTED, Task
+from training.jobs.task import PREEMPTED, Task, last_words, result_of
 from training.sweeps.handing import Hand, Place
 from training.sweeps.reading import Sweep
-from training.sweeps.results import Curve, finite, last_document, made_by, scores_of
+from training.sweeps.results import BEGINS, Curve, finite, made_by, said_last, scores_of
 from training.sweeps.stopping import is_behind
 from training.sweeps.trial import command_of
 
@@ -127,7 +127,7 @@ class Driver:
             return
         self._running[item.key] = running
         metric = self._sweep.settings.metric
-        self._curves[item.key] = Curve(task.log, metric.name if metric else "")
+        self._curves[item.key] = Curve(task.log, metric.name if metric else "", lambda: running.note.get(BEGINS, 0))
         began = time.monotonic()
         try:
             if self._stopping.is_set():
@@ -233,14 +233,16 @@ class Driver:
             killed = item.note.get("killed", 0) + 1
             self._give_back(item, f"killed from outside (exit code {code})", {"killed": killed})
         else:
-            self._end(item, "failed", {"seconds": seconds, "code": code}, f"exit code {code}: {_last_words(log)}")
+            self._end(item, "failed", {"seconds": seconds, "code": code}, f"exit code {code}: {last_words(log)}")
         self._curves.pop(item.key, None)
         self._seen.pop(item.key, None)
 
     def _said(self, item: WorkItem, log: Path, seconds: float) -> tuple[str, dict[str, Json], str | None]:
         """What becomes of a trial that ended well: status, result, reason."""
         goal = self._sweep.settings.metric
-        document = last_document(log) or {}
+        curve = self._curves[item.key]
+        curve.update()
+        document = said_last(log, curve.start) or {}
         scores = scores_of(document)
         result: dict[str, Json] = {"seconds": seconds, "scores": scores, **made_by(document)}
         if goal is None:
@@ -250,7 +252,8 @@ class Driver:
         if values:
             result["values"] = list(values)
         if score is None or finite(score["value"]) is None:
-            names = ", ".join(sorted(scores)[:12]) or "nothing"
+            given = scores or scores_of(result_of(log, curve.start) or {})
+            names = ", ".join(sorted(given)[:12]) or "nothing"
             return "failed", result, f"it ended well but gave no {goal.name!r}; what it gave: {names}"
         return "done", {**result, **score}, None
 
@@ -282,15 +285,6 @@ class Driver:
 
 def _without_adoption(item: WorkItem) -> dict[str, Json]:
     return {name: value for name, value in item.note.items() if name != "adopted"}
-
-
-def _last_words(log: Path) -> str:
-    """The last lines of a trial that failed."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return "it said nothing"
-    return " | ".join(line.strip() for line in lines[-3:])[-600:] or "it said nothing"
 
 
 def _wait(ended: Sequence[threading.Event], seconds: float | None = None) -> None:

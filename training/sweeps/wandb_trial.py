@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from harness import Json, Session
 from training.jobs.targets import Running
 from training.jobs.targets.local import LocalTarget
-from training.jobs.task import Task
+from training.jobs.task import Task, size_of
 from training.sweeps.handover import GRACE, as_given, point_of
 from training.sweeps.reading import Sweep
-from training.sweeps.results import PARTS, Curve, last_document, made_by, scores_of
+from training.sweeps.results import PARTS, Curve, made_by, said_last, scores_of
 from training.sweeps.space import Point
 from training.sweeps.trial import command_of
 
@@ -48,7 +49,8 @@ def _followed(sweep: Sweep, point: Point, command: list[str], log: Path) -> int:
         os.environ.pop(variable, None)
     run.config.update(as_given(sweep, point), allow_val_change=True)
     metric = sweep.settings.metric
-    curve = Curve(log, metric.name if metric else "")
+    start = size_of(log)  # a run that was preempted is given out again under its name
+    curve = Curve(log, metric.name if metric else "", lambda: start)
     running = LocalTarget().start(Task(f"sweep/{run.id}", command, Path.cwd(), log))
     code: int | None = None
     try:
@@ -61,14 +63,13 @@ def _followed(sweep: Sweep, point: Point, command: list[str], log: Path) -> int:
         code = _ended(running)
         raise
     finally:
-        run.summary.update(_summary(log, curve))
+        run.summary.update(_summary(said_last(log, start) or {}, curve))
         run.finish(exit_code=code)
     return code
 
 
-def _summary(log: Path, curve: Curve) -> dict[str, Json]:
+def _summary(document: Mapping[str, Any], curve: Curve) -> dict[str, Json]:
     """What the run keeps: all scores, and the metric's interval."""
-    document = last_document(log) or {}
     scores = scores_of(document)
     summary: dict[str, Json] = {name: score["value"] for name, score in scores.items()}
     for part in PARTS[1:]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from training.sweeps.results import Curve, last_document, made_by, scores_of
+from training.sweeps.results import Curve, made_by, said_last, scores_of
 from training.sweeps.settings import MACROS, SweepSettings
 from training.sweeps.trial import command_of, fill
 
@@ -22,14 +22,29 @@ EVALUATED = {
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_the_last_document_is_found_among_what_else_is_said(tmp_path: Path, indent: int | None) -> None:
+def test_the_said_last_is_found_among_what_else_is_said(tmp_path: Path, indent: int | None) -> None:
     log = tmp_path / "log"
     text = json.dumps(EVALUATED, indent=indent)
     log.write_text(f'{{"loss": 1}}\nloading {{"x": 2}}\n{text}\nwarning: {{not json\n{{nor this\n')
-    assert last_document(log) == EVALUATED
+    assert said_last(log) == EVALUATED
     log.write_text("nothing\n")
-    assert last_document(log) is None
-    assert last_document(tmp_path / "none") is None
+    assert said_last(log) is None
+    assert said_last(tmp_path / "none") is None
+
+
+def test_neither_a_point_of_a_curve_nor_an_earlier_attempt_is_the_last_word(tmp_path: Path) -> None:
+    log, begins = tmp_path / "log", [0]
+    before = '{"loss": 9}\n{"step": 1, "loss": 8}\n'
+    log.write_text(before)
+    curve = Curve(log, "loss", lambda: begins[0])
+    assert said_last(log) == {"loss": 9}
+    assert curve.update() == [8.0]
+    with log.open("a") as file:
+        file.write('{"step": 1, "loss": 3}\n')
+    begins[0] = len(before)
+    assert said_last(log, curve.start) == {"loss": 9}
+    assert curve.update() == [3.0]
+    assert said_last(log, curve.start) is None
 
 
 def test_scores_of_evaluations_trainings_and_any_program() -> None:
