@@ -27,6 +27,12 @@ def is_gone(process: str) -> bool:
     return state in ("Z", "X") or began != birth
 
 
+def in_words(process: str) -> str:
+    """A process as a person looks for it."""
+    machine, number, _ = process.rsplit(" ", 2)
+    return f"process {number} on {machine}"
+
+
 def _state(number: int) -> tuple[str, str]:
     """A process's state and when it began, where the system tells: numbers are given again after a while."""
     try:

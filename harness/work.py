@@ -17,7 +17,7 @@ import msgspec
 
 from harness.database import Database
 from harness.errors import LostClaim, UnknownName
-from harness.processes import is_gone, this_process
+from harness.processes import in_words, is_gone, this_process
 from harness.types import Json
 
 WAITING: Final = "waiting"
@@ -78,6 +78,11 @@ class WorkItem:
     created: str
     began: str | None
     ended: str | None
+
+    @property
+    def carrier(self) -> str:
+        """Who carries it out, or did last, in words."""
+        return "nobody" if self.process is None else in_words(self.process)
 
 
 class WorkStore:

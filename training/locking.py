@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import StoreError, UsageError
+from harness import Incomplete, StoreError
 from training.job import Job
+from training.jobs.elsewhere import ELSEWHERE
 from training.processes import shared
 
 
@@ -19,7 +20,7 @@ def alone(job: Job) -> Iterator[None]:
     """Keeps other commands from the job meanwhile. However the first process ends, the job is free again.
 
     Raises:
-        UsageError: another command carries it out.
+        Incomplete: another command carries it out.
         StoreError: the workspace cannot be written.
     """
     with ExitStack() as held:
@@ -53,9 +54,8 @@ def _lock(descriptor: int, path: Path, name: str) -> None:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"pid {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode())
     except (BlockingIOError, PermissionError) as error:
-        raise UsageError(
-            f"{name}: this very training is under way in another process ({path.read_text(encoding='utf-8')}); wait "
-            "for it, or stop it"
+        raise Incomplete(
+            f"{name}: {ELSEWHERE} ({path.read_text(encoding='utf-8')}); wait for it, or stop it"
         ) from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be locked ({error.strerror})") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import HarnessError, UsageError
+from harness import HarnessError, Incomplete
 from tests.training.trainings import (
     carried_out,
     one_thread,
@@ -45,7 +45,7 @@ def test_a_second_command_is_refused_and_leaves_the_first_as_it_is(world: Path, 
     half.mkdir()
     for saving in (settings.save, settings.save.model_copy(update={"resume": "never"})):
         with workspace(home, world) as session:
-            with pytest.raises(UsageError) as raised:
+            with pytest.raises(Incomplete) as raised:
                 carried_out(settings.model_copy(update={"save": saving}), session)
             (training,) = session.trainings.all()
             assert training.status == "running"
@@ -53,7 +53,7 @@ def test_a_second_command_is_refused_and_leaves_the_first_as_it_is(world: Path, 
             f"tuned: this very training is under way in another process (pid {child.pid}, since 20"
         )
         assert str(raised.value).endswith(" UTC); wait for it, or stop it")
-        assert raised.value.exit_code == 2
+        assert raised.value.exit_code == 3
         assert half.is_dir()
         assert list(complete(half.parent)) == [2]
     free.touch()

@@ -7,11 +7,11 @@ import sys
 import click
 import msgspec
 
-from harness import Json, UsageError, open_session
+from harness import Json, Session, UsageError, open_session
 from training.jobs.agent import Agent, Ended, Offer
-from training.jobs.carrying import INCOMPLETE
+from training.jobs.carrying import INCOMPLETE, log_of
 from training.jobs.needs import memory_bytes
-from training.jobs.queues import Queue, document
+from training.jobs.queues import Queue, document, said_last
 
 
 @click.command("agent")
@@ -29,25 +29,31 @@ def command(
 
     Several agents may work at one queue. SIGTERM and SIGINT ask its jobs to save and to end, and they wait again; a
     second one ends them at once. The jobs of an agent that is killed go on, and are taken over by the next.
+
+    Ends with 0 where all its jobs are done, and with 3 where one failed, whatever its own exit code, or waits on.
     """
     offer = Offer(cpus, gpus, _bytes(memory))
     with open_session() as session:
         agent = Agent(session, Queue.named(session, queue).work, count=count, offer=offer, tell=_tell)
         ended = agent.run(watch=watch)
-        for item in agent.left():
-            _tell(f"{item.name}: waits on; it needs more than this agent has")
+        left = agent.left()
+        for name, why in left.items():
+            _tell(f"{name}: waits on; {why}")
         if as_json:
             told: list[dict[str, Json]] = [document(session, end.item) for end in ended]
             click.echo(msgspec.json.encode({"jobs": told}))
         else:
             for end in ended:
-                click.echo(_sentence(end))
+                click.echo(_sentence(session, end))
             click.echo(f"{sum(end.code == 0 for end in ended)} of {len(ended)} jobs done")
-        return 0 if all(end.code == 0 for end in ended) and not agent.left() else INCOMPLETE
+        return 0 if all(end.code == 0 for end in ended) and not left else INCOMPLETE
 
 
-def _sentence(end: Ended) -> str:
-    return f"{end.item.name}: {end.error or end.item.reason or 'done'}"
+def _sentence(session: Session, end: Ended) -> str:
+    name, log = end.item.name, log_of(session, end.item)
+    if end.code == 0 or end.error is not None or not log.exists():
+        return f"{name}: {end.error or end.item.reason or 'done'}"
+    return f"{name}: {end.item.reason}{said_last(log)}; its log is {log}"
 
 
 def _bytes(memory: str | None) -> int | None:

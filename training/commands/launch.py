@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import msgspec
 from harness import Json, Session, UsageError, open_session
 from training.explain import explain
 from training.jobs.agent import Agent
-from training.jobs.carrying import INCOMPLETE
+from training.jobs.carrying import INCOMPLETE, LOOK_SECONDS
 from training.jobs.dry_run import plan, refuse
 from training.jobs.order import Order
 from training.jobs.planning import LOCAL, RAY, WANDB, Loss, losses, pinned, target_of
@@ -46,7 +47,8 @@ def command(
 ) -> int:
     """Run the job that a file describes, and end as it ends.
 
-    What it says goes to stderr and into a log. The same command after an interruption goes on with the same job.
+    What it says goes to stderr and into a log. The same command after an interruption goes on with the same job; beside
+    another that is at it, it waits for that one and ends like it.
     """
     settings = read_job(job, changes)
     if explained:
@@ -84,12 +86,17 @@ def _run(session: Session, settings: JobSettings, order: Order, *, as_json: bool
     work, item = open_launch(session, settings, order)
     agent = Agent(session, work, names={item.name}, said=lambda name, text: _pass_on(text), tell=_tell)
     ended = agent.run()
+    kept = item_of(session, work, item.name)
+    if not ended and kept.status == "running":
+        _tell(f"{item.name}: {kept.carrier} carries it out already; waits for it")
+        while not ended and kept.status == "running":
+            time.sleep(LOOK_SECONDS)
+            ended = agent.run()
+            kept = item_of(session, work, item.name)
     if not ended:
-        kept = item_of(session, work, item.name)
-        if kept.status == "running":
-            raise UsageError(f"{item.name}: is carried out by another command ({kept.process}); wait for it or stop it")
-        _print(document(session, kept), f"{item.name}: {kept.reason or kept.status}", as_json)
-        return INCOMPLETE
+        why = kept.reason or kept.status
+        _print(document(session, kept), f"{item.name}: {agent.left().get(item.name, why)}", as_json)
+        return int((kept.result or {}).get("exit_code", INCOMPLETE))
     (end,) = ended
     if end.error is not None:
         raise end.error

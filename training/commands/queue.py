@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -11,13 +11,17 @@ import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness import Json, Session, UsageError, WorkItem, open_session
 from training.jobs.cancelling import cancel as cancel_jobs
+from training.jobs.carrying import log_of
 from training.jobs.planning import LOCAL, RAY
 from training.jobs.queues import OPEN, QUEUE, Queue, check_names, document
 from training.settings import NAME
 
+FIGURES, SHORT = 3, 24
+"""Of a result are shown so many entries of so many characters."""
 STATES = ("waiting", "running", "done", "failed", "cancelled")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 
@@ -81,6 +85,9 @@ def show(name: str, as_json: bool) -> None:
                 [item.name, item.status, str(item.note.get("starts", 0)), _took(item), _end(item)] for item in items
             ]
             _table(["job", "state", "starts", "took", ""], rows, numbers=("starts", "took"))
+            for item in items:
+                if item.status in ("running", "failed") and (log := log_of(session, item)).exists():
+                    click.echo(f"{item.name}: its log is {log}")
 
 
 @command.command("cancel")
@@ -95,8 +102,13 @@ def cancel(name: str, jobs: Sequence[str], as_json: bool) -> None:
     with open_session() as session:
         queue = Queue.named(session, name)
         check_names(session, queue.work, jobs)
+        before = {item.name: item.status for item in session.work.items(queue.work)}
         count = cancel_jobs(session, queue.work, jobs or None, _tell)
-        _say({"queue": name, "cancelled": count}, f"{count} cancelled; one that runs is stopped by its agent", as_json)
+        said = [f"{count} cancelled"]
+        if any(status == "running" and (not jobs or job in jobs) for job, status in before.items()):
+            said.append("what runs is stopped by its agent")
+        said += [f"{job} is {before[job]} already" for job in jobs if before[job] not in OPEN]
+        _say({"queue": name, "cancelled": count}, "; ".join(said), as_json)
 
 
 @command.command("retry")
@@ -109,7 +121,7 @@ def retry(name: str, jobs: Sequence[str], as_json: bool) -> None:
         queue = Queue.named(session, name)
         check_names(session, queue.work, jobs)
         count = session.work.again(queue.work, jobs or None)
-        _say({"queue": name, "waiting": count}, f"{count} wait again", as_json)
+        _say({"queue": name, "waiting": count}, f"{count} {'waits' if count == 1 else 'wait'} again", as_json)
 
 
 @command.command("rm")
@@ -145,11 +157,12 @@ def _tell(text: str) -> None:
 
 
 def _took(item: WorkItem) -> str:
-    """How long it was, or has been, carried out since it was last claimed."""
-    if item.began is None:
+    """How long it took, or has taken, since it was last started, whoever followed it."""
+    began = item.note.get("began") or item.began
+    if began is None:
         return ""
     end = datetime.now(UTC) if item.ended is None else datetime.fromisoformat(item.ended)
-    seconds = (end - datetime.fromisoformat(item.began)).total_seconds()
+    seconds = (end - datetime.fromisoformat(began)).total_seconds()
     return (
         f"{seconds:.1f} s"
         if seconds < 60
@@ -161,9 +174,18 @@ def _took(item: WorkItem) -> str:
 
 def _end(item: WorkItem) -> str:
     if item.status == "running":
-        return str(item.process)
-    value = (item.result or {}).get("value")
-    return item.reason or (msgspec.json.encode(value).decode() if value else "")
+        return item.carrier
+    return item.reason or _figures((item.result or {}).get("value"))
+
+
+def _figures(value: Mapping[str, Json] | None) -> str:
+    """The first figures and words of a result; `--json` has all of it."""
+    short = [
+        f"{key} {figure:.4g}" if isinstance(figure, float) else f"{key} {figure}"
+        for key, figure in (value or {}).items()
+        if isinstance(figure, str | int | float) and len(str(figure)) <= SHORT
+    ]
+    return ", ".join(short[:FIGURES])
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str]) -> None:
@@ -172,5 +194,5 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Se
         right = column in numbers
         table.add_column(column, justify="right" if right else "left", no_wrap=right or place == 0, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console(width=None if sys.stdout.isatty() else 80, highlight=False).print(table)

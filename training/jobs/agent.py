@@ -11,11 +11,14 @@ from typing import Final
 
 from harness import HarnessError, LostClaim, Session, Work, WorkItem
 from training.jobs.carrying import INCOMPLETE, Carrier, Stopped, Stopping
+from training.jobs.elsewhere import ELSEWHERE, Elsewhere
 from training.jobs.order import Order
 
 POLL_SECONDS: Final = 0.5
 AT_ONCE_SECONDS: Final = 5.0
 """After a second signal no job is waited for longer."""
+AGAIN_SECONDS: Final = 5.0
+"""Until a job is tried again that another process was at, unless one of this agent's ends before."""
 OPEN: Final = ("waiting", "running")
 
 
@@ -91,6 +94,9 @@ class Agent:
         self._ended: list[Ended] = []
         self._errors: list[BaseException] = []
         self._given_up: set[str] = set()
+        self._elsewhere: set[str] = set()
+        self._put_off: dict[str, float] = {}
+        self._beside: set[str] = set()
         self._at_work: dict[tuple[str, int], Order] = {}
         # Not by the threads themselves: one that is joined when a signal comes counts as ended, and is not.
         self._over: set[tuple[str, int]] = set()
@@ -108,9 +114,9 @@ class Agent:
         try:
             while True:
                 self._take()
-                if not self._at_work and not watch:
+                if not self._at_work and not self._put_off and not watch:
                     break
-                self._reap()
+                self._reap(watch=watch)
                 if self._errors:
                     raise self._errors[0]
         except BaseException:
@@ -118,22 +124,30 @@ class Agent:
             raise
         return self._ended
 
-    def left(self) -> list[WorkItem]:
-        """What waits on, since it needs more than this agent has."""
-        return [item for item in self._items() if item.status == "waiting" and not _fits(item, self._offer)]
+    def left(self) -> dict[str, str]:
+        """What waits on -> why."""
+        waiting = [item for item in self._session.work.items(self._queue) if item.status == "waiting"]
+        large = [item.name for item in waiting if self._is_for_us(item) and not _fits(item, self._offer)]
+        elsewhere = [item.name for item in waiting if item.name in self._elsewhere & self._given_up]
+        return {
+            **dict.fromkeys(large, "it needs more than this agent has"),
+            **dict.fromkeys(elsewhere, f"{ELSEWHERE}; try again when that has ended"),
+        }
 
     def _items(self) -> list[WorkItem]:
-        items = self._session.work.items(self._queue)
-        return [
-            item
-            for item in items
-            if (self._names is None or item.name in self._names) and item.name not in self._given_up
-        ]
+        return [item for item in self._session.work.items(self._queue) if self._is_for_us(item)]
+
+    def _is_for_us(self, item: WorkItem) -> bool:
+        return (self._names is None or item.name in self._names) and item.name not in self._given_up
 
     def _take(self) -> None:
         while len(self._at_work) < self._count:
             left = self._offer.without(self._at_work.values())
-            fitting = {item.name for item in self._items() if item.status in OPEN and _fits(item, left)}
+            items = self._items()
+            waiting = {item.name for item in items if item.status == "waiting"}
+            self._put_off = {name: at for name, at in self._put_off.items() if name in waiting}
+            late = {name for name, at in self._put_off.items() if at > time.monotonic()}
+            fitting = {item.name for item in items if item.status in OPEN and _fits(item, left)} - late
             item = self._session.work.claim(self._queue, fitting) if fitting else None
             if item is None:
                 return
@@ -143,6 +157,10 @@ class Agent:
                 self._session.work.failed(item, str(error))
                 self._note_end(item, error.exit_code, error)
                 continue
+            self._put_off.pop(item.name, None)
+            self._beside.discard(item.name)
+            if self._others_run(item.name):
+                self._beside.add(item.name)
             self._at_work[item.name, item.attempt] = order
             # A daemon, so that this process can end while a place that does not answer is waited for.
             threading.Thread(target=self._work_at, args=(item,), name=item.name, daemon=True).start()
@@ -165,6 +183,9 @@ class Agent:
             code = carrier.carry()
         except Stopped:
             return
+        except Elsewhere:
+            self._elsewhere.add(item.name)
+            return
         except LostClaim as error:
             self._tell(str(error))
             return
@@ -177,13 +198,31 @@ class Agent:
         kept = next(other for other in self._session.work.items(self._queue) if other.key == item.key)
         self._ended.append(Ended(kept, code, problem))
 
-    def _reap(self) -> None:
-        """Waits a little, and forgets the jobs that have ended."""
+    def _reap(self, *, watch: bool = False) -> None:
+        """Waits a little, and forgets the jobs that have ended; those that another process was at are put off."""
         self._free.wait(POLL_SECONDS)
         self._free.clear()
-        for one in self._over & self._at_work.keys():
+        over = self._over & self._at_work.keys()
+        elsewhere = {name for name, _ in over} & self._elsewhere
+        for one in over:
             del self._at_work[one]
             self._over.remove(one)
+        for name in elsewhere:
+            self._try_later(name, watch=watch)
+        if len(over) > len(elsewhere):  # perhaps what the others wait for
+            self._put_off = dict.fromkeys(self._put_off, 0.0)
+
+    def _try_later(self, name: str, *, watch: bool) -> None:
+        """Puts a job off while others of the queue run, or did when it began; else it is left to whoever asks next."""
+        if watch or name in self._beside or self._others_run(name):
+            self._elsewhere.remove(name)
+            self._put_off[name] = time.monotonic() + AGAIN_SECONDS
+            self._tell(f"{name}: {ELSEWHERE}; waits")
+        else:
+            self._given_up.add(name)
+
+    def _others_run(self, name: str) -> bool:
+        return any(item.status == "running" and item.name != name for item in self._session.work.items(self._queue))
 
     def _stop(self) -> None:
         self._stopping.asked.set()

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from harness import HarnessError, Incomplete, Json, LostClaim, Session, UsageError, WorkItem
+from training.jobs.elsewhere import ELSEWHERE, Elsewhere, is_elsewhere
 from training.jobs.order import Order, source_place
 from training.jobs.planning import LOCAL, losses
 from training.jobs.settings import JobSettings
@@ -80,6 +82,7 @@ class Carrier:
 
         Raises:
             Stopped: by `stopping`; the item waits again.
+            Elsewhere: another process is at it; the item waits again.
             LostClaim: somebody cancelled it; the job was stopped.
             HarnessError: it could not be started, and has failed; or its target does not answer any more: the job may
                 go on, and the item waits for somebody who looks again.
@@ -155,7 +158,8 @@ class Carrier:
         starts = self._note.get("starts", 0) + 1
         key = f"{self.item.name}-{self.order.id}-{starts}"
         # Before it starts, so that whoever comes after a kill right here knows what to look for.
-        self._keep(starts=starts, key=key, over=False, target={}, log=size_of(self.log))
+        began = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._keep(starts=starts, key=key, over=False, target={}, log=size_of(self.log), began=began)
         try:
             if self.order.on == LOCAL:
                 _check_secrets(self.order.job)
@@ -236,7 +240,12 @@ class Carrier:
         return True
 
     def _conclude(self, code: int) -> int:
-        said = result_of(self.log, self._note.get("log", 0))
+        begin = self._note.get("log", 0)
+        if code == INCOMPLETE and self.order.job.is_harness and is_elsewhere(self.log, begin):
+            self._keep(over=True)
+            self._work.give_back(self.item, ELSEWHERE)
+            raise Elsewhere
+        said = result_of(self.log, begin)
         ours = _ours(code, self.order.job, said)
         result = {"code": code, "exit_code": ours, "value": said}
         self._keep(over=True, retries=0, lost=0)

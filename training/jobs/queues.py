@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from harness import Json, Session, UsageError, Work, WorkItem
+from harness import Json, Session, UnknownName, UsageError, Work, WorkItem
 from training.jobs.carrying import log_of
 from training.jobs.order import Order
 from training.jobs.settings import JobSettings
+from training.jobs.task import size_of
 
 QUEUE: Final = "queue"
 LAUNCH: Final = "launch"
+TAIL: Final = 8192
+"""Bytes of a log's end in which its last words are looked for."""
+SHOWN: Final = 200
+"""Characters of them."""
 OPEN: Final = ("waiting", "running")
 
 
@@ -39,6 +46,9 @@ class Queue:
         Raises:
             UnknownName: there is none.
         """
+        known = [work.name for work in session.work.all(QUEUE)]
+        if name not in known:
+            raise UnknownName(QUEUE, name, known, f"`harness queue create {shlex.quote(name)}` makes it")
         work = session.work.get(QUEUE, name)
         return cls(work, work.document.get("on"), work.document.get("options", {}))
 
@@ -83,6 +93,15 @@ def document(session: Session, item: WorkItem) -> dict[str, Json]:
         "reason": item.reason, "created": item.created, "began": item.began, "ended": item.ended,
         "log": str(log_of(session, item)),
     }  # fmt: skip
+
+
+def said_last(log: Path) -> str:
+    """What a job said in the end, to be put after why it failed; empty where it said nothing in words."""
+    with log.open("rb") as file:
+        file.seek(max(0, size_of(log) - TAIL))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    words = [line for line in lines if line and line[0] not in '{}[]"']
+    return f" ({words[-1][:SHOWN]})" if words else ""
 
 
 def check_names(session: Session, queue: Work, names: Sequence[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from tests_support import Command
 
 from harness import Incomplete, Session, Work, open_session
 from training.jobs.agent import Agent, Ended, Offer
+from training.jobs.elsewhere import ELSEWHERE
 from training.jobs.order import Order
 from training.jobs.queues import Queue, log_of, submit
 from training.jobs.settings import JobSettings
@@ -169,9 +172,8 @@ def test_an_agent_takes_what_fits_beside_what_it_has(session: Session, queue: Wo
     put(session, queue, "true", resources={"gpus": 1})
     agent = Agent(session, queue, count=3, offer=Offer(cpus=3, gpus=0))
     assert [end.code for end in agent.run()] == [0, 0, 0]
-    (left,) = agent.left()
-    assert left.document["id"]
-    assert left.status == "waiting"
+    assert agent.left() == {"a-4": "it needs more than this agent has"}
+    assert session.work.items(queue)[3].status == "waiting"
 
 
 def test_several_agents_take_no_job_twice(session: Session, queue: Work) -> None:
@@ -207,9 +209,6 @@ def test_the_same_command_goes_on_after_its_kill_and_learns_an_end_that_nobody_s
     )
     first = start("launch", "job.yaml")
     wait_until(Path("runs").exists)
-    again = cli("launch", "job.yaml")
-    assert again.returncode == 2
-    assert "is carried out by another command" in again.stderr
     first.kill()
     first.communicate()
     Path("go").touch()
@@ -221,6 +220,70 @@ def test_the_same_command_goes_on_after_its_kill_and_learns_an_end_that_nobody_s
     assert Path("runs").read_text() == "x\n"
     assert json.loads(cli("launch", "job.yaml", "--json").stdout)["job"] != told["job"], "asked anew, it runs anew"
     assert Path("runs").read_text() == "x\nx\n"
+
+
+def test_the_same_command_beside_another_waits_and_ends_like_it(workspace: Path) -> None:
+    (workspace / "job.yaml").write_text(
+        "entry_point: [sh, -c, 'echo x >> runs; while [ ! -e go ]; do sleep 0.02; done; exit 3']\n"
+    )
+    first = start("launch", "job.yaml")
+    wait_until(Path("runs").exists)
+    second = start("launch", "job.yaml")
+    assert second.stderr is not None
+    told = second.stderr.readline()
+    assert f"process {first.pid} on {platform.node()} carries it out already; waits for it" in told
+    Path("go").touch()
+    assert first.wait(timeout=30) == 3
+    out, _ = second.communicate(timeout=30)
+    assert (second.returncode, "ended with exit code 3" in out) == (3, True), out
+    first.communicate()
+    assert Path("runs").read_text() == "x\n"
+
+
+BUSY = f"""import fcntl, pathlib, sys, time
+with open("lock", "w") as lock:
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print("error: a: {ELSEWHERE} (pid 7)", file=sys.stderr)
+        pathlib.Path("refused").touch()
+        sys.exit(3)
+    while not pathlib.Path("go").exists():
+        time.sleep(0.02)
+"""
+"""A stand-in for `harness train`, of which one process may do the work."""
+
+
+def test_what_another_job_of_the_queue_is_at_waits_for_it(session: Session, queue: Work, workspace: Path) -> None:
+    (workspace / "harness.py").write_text(BUSY)
+    for _ in range(2):
+        put(session, queue, "", entry_point=[sys.executable, "-m", "harness"])
+    agent = start("agent", "--queue", "q", "--count", "2")
+    wait_until(Path("refused").exists)
+    wait_until(lambda: [item.reason for item in session.work.items(queue)].count(ELSEWHERE) == 1)
+    Path("go").touch()
+    out, err = agent.communicate(timeout=30)
+    assert (agent.returncode, "2 of 2 jobs done" in out) == (0, True), out + err
+    assert sorted(item.note["starts"] for item in session.work.items(queue)) == [1, 2]
+
+
+def test_what_is_under_way_outside_the_queue_waits_on(session: Session, queue: Work, workspace: Path) -> None:
+    (workspace / "harness.py").write_text(BUSY)
+    put(session, queue, "", entry_point=[sys.executable, "-m", "harness"])
+    other = subprocess.Popen([sys.executable, "harness.py"])
+    try:
+        wait_until(Path("lock").exists)
+        time.sleep(0.2)
+        agent = Agent(session, queue)
+        assert agent.run() == []
+        assert agent.left() == {"a-1": f"{ELSEWHERE}; try again when that has ended"}
+        (item,) = session.work.items(queue)
+        assert (item.status, item.reason) == ("waiting", ELSEWHERE)
+    finally:
+        Path("go").touch()
+        assert other.wait() == 0
+    (end,) = Agent(session, queue).run()
+    assert end.code == 0
 
 
 def test_a_job_lost_with_its_driver_starts_again(cli: Command, workspace: Path) -> None:
@@ -407,19 +470,26 @@ def test_what_an_earlier_attempt_said_is_no_result_of_the_last(session: Session,
 
 def test_queues_are_made_filled_shown_and_removed(cli: Command, workspace: Path) -> None:
     (workspace / "good.yaml").write_text("entry_point: echo '{\"x\":1}'\n")
-    (workspace / "bad.yaml").write_text("entry_point: sh -c 'exit 4'\n")
-    assert "did you mean" not in cli("launch", "good.yaml", "--queue", "gpu").stderr
+    (workspace / "bad.yaml").write_text("entry_point: sh -c 'echo out of luck >&2; exit 4'\n")
+    assert "(there is none); `harness queue create gpu` makes it" in cli("launch", "good.yaml", "--queue", "gpu").stderr
     assert cli("queue", "create", "gpu").returncode == 0
     assert "did you mean 'gpu'" in cli("launch", "good.yaml", "--queue", "gpus").stderr
     for name in ("good.yaml", "bad.yaml", "good.yaml"):
         assert cli("launch", name, "--queue", "gpu").returncode == 0
     assert cli("queue", "cancel", "gpu", "good-2").returncode == 0
     assert "there is no job 'good-9'" in cli("queue", "cancel", "gpu", "good-9").stderr
-    assert cli("agent", "--queue", "gpu").returncode == 3, "one has failed"
+    agent = cli("agent", "--queue", "gpu")
+    assert agent.returncode == 3, "one has failed"
+    (log,) = (workspace / "home" / "jobs").glob("bad-1-*/log.txt")
+    assert f"bad-1: ended with exit code 4 (out of luck); its log is {log}\n" in agent.stdout
+    assert "0 cancelled; good-1 is done already" in cli("queue", "cancel", "gpu", "good-1").stdout
     (told,) = json.loads(cli("queue", "list", "--json").stdout)["queues"]
     assert told["jobs"] == {"waiting": 0, "running": 0, "done": 1, "failed": 1, "cancelled": 1}
     shown = cli("queue", "show", "gpu").stdout
-    assert max(map(len, shown.splitlines())) <= 80
+    table, _, rest = shown.partition("bad-1: its log is ")  # a path is told whole
+    assert max(map(len, table.splitlines())) <= 80
+    assert rest == f"{log}\n"
+    assert re.search(r"good-1 +done +1 +\d+\.\d s +x 1\b", table), "a result is told in words"
     assert "ended with exit code 4" in shown
     assert cli("queue", "retry", "gpu").stdout == "2 wait again\n"
     assert cli("queue", "rm", "gpu").returncode == 2
