@@ -66,15 +66,19 @@ def command(
             from training.sweeps.wandb_trial import carry_out  # with W&B, which other engines do without
 
             click.get_current_context().exit(carry_out(sweep, session, trial))
+        left_out = _left_out(sweep, config, changes) if engine == "wandb" else []
         if dry_run:
-            _plan(sweep, session, as_json=as_json)
+            _plan(sweep, left_out, as_json=as_json)
             return
+        for text in left_out:
+            _say(text)
         place = Place.of(sweep, session)
         _say_which(place, session)
         if retry_failed:
             _say(f"{session.work.again(place.work)} trials wait again")
         if engine == "wandb":
-            from training.sweeps.handover import File, hand_over
+            from training.sweeps.handover import hand_over
+            from training.sweeps.wandb_file import File
 
             hand_over(sweep, File(config, changes), place, session, workers or _at_once(sweep), _say)
         else:
@@ -88,6 +92,18 @@ def command(
     if report is not None:
         _report(place.work.name, report)
     _check(told)
+
+
+def _left_out(sweep: Sweep, config: Path, changes: Sequence[str]) -> list[str]:
+    """What of the file W&B does not go by.
+
+    Raises:
+        UsageError: W&B cannot carry it out, or is not to be told of it.
+    """
+    from training.sweeps.wandb_file import File, configuration, not_sent
+
+    configuration(sweep, File(config, changes))
+    return not_sent(sweep)
 
 
 def _at_once(sweep: Sweep) -> int:
@@ -145,8 +161,8 @@ def _say_which(place: Place, session: Session) -> None:
         )
 
 
-def _plan(sweep: Sweep, session: Session, *, as_json: bool) -> None:
-    """What the constraints leave, and how the first trial is started."""
+def _plan(sweep: Sweep, left_out: Sequence[str], *, as_json: bool) -> None:
+    """What the constraints leave, what W&B is not sent, and how the first trial is started."""
     space = sweep.space
     left = None if space.allowed is None else len(space.allowed)
     told = [] if space.allowed is None else space.told()
@@ -156,6 +172,7 @@ def _plan(sweep: Sweep, session: Session, *, as_json: bool) -> None:
             "name": sweep.name, "method": sweep.settings.method, "points": space.size, "allowed": left,
             "constraints": [{"constraint": text, "left": count} for text, count in told],
             "included": len(sweep.settings.include), "run_cap": sweep.settings.run_cap, "command": example,
+            "not_sent": list(left_out),
         }))  # fmt: skip
         return
     click.echo(
@@ -167,6 +184,8 @@ def _plan(sweep: Sweep, session: Session, *, as_json: bool) -> None:
         click.echo(f"  and {len(sweep.settings.include)} that are tried first")
     if sweep.settings.run_cap is not None:
         click.echo(f"  {sweep.settings.run_cap:,} trials at most")
+    for text in left_out:
+        click.echo(f"  {text}")
     click.echo(f"a trial: {' '.join(example)}")
 
 

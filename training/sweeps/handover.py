@@ -12,43 +12,39 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness import HarnessError, Incomplete, Json, MissingExtra, Session, StoreError, UsageError
+from harness import HarnessError, Incomplete, Json, MissingExtra, Session, StoreError
+from training.jobs.task import last_words
 from training.sweeps.handing import Place
 from training.sweeps.reading import Sweep
 from training.sweeps.results import PARTS, finite
-from training.sweeps.settings import Parameter
-from training.sweeps.space import Point, nested
+from training.sweeps.wandb_file import File, configuration, planned, point_of
 from training.wandb_sdk import PROJECT, UNSAID_VARIABLES
 
-POINT: Final = "point"
-"""The parameter whose values are whole points, where constraints say which there are."""
 GRACE: Final = 60.0
 STATES: Final = {"finished": "done", "failed": "failed", "crashed": "failed", "killed": "failed", "preempted": "failed"}
 """A run's state -> its trial's."""
+FINISHED: Final = "FINISHED"
+"""A sweep's state when all that it searches is given out."""
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """How an agent names the sweep file.
+class Collected:
+    """What the server says of a sweep.
 
     Attributes:
-        changes: `key=value`, as they were given.
+        state: as the server has it.
+        ended, left: how many of its runs have ended, and how many have not.
     """
 
-    path: Path
-    changes: Sequence[str]
-
-    @property
-    def command(self) -> list[str]:
-        """What an agent starts for a trial; nothing of it says where things lie on this machine."""
-        changes = [part for change in self.changes for part in ("--set", change)]
-        return ["harness", "sweep", os.path.relpath(self.path), *changes, "--trial", "${args_json}"]
+    state: str
+    ended: int
+    left: int
 
 
 def hand_over(
@@ -60,7 +56,7 @@ def hand_over(
         UsageError: it has something that W&B cannot do; says what.
         MissingExtra: wandb is not installed.
         HarnessError: nobody is logged in, or the server does not answer.
-        Incomplete: the agents ended before the sweep did.
+        Incomplete: the agents ended before the sweep did; says why.
     """
     config = configuration(sweep, file)
     try:
@@ -73,69 +69,30 @@ def hand_over(
         path = _known(place, api) or _made(config, place, str(entity), sweep.settings.project)
     say(f"sweep {path} at W&B; {workers} agents take its trials, their logs are in the workspace under sweeps/")
     try:
-        _run_agents(path, place, session, workers)
+        codes = _run_agents(path, place, session, workers)
     finally:
         with _told():
-            left = collect(sweep, place, session, wandb.Api(), path)
-    if left:
-        raise Incomplete(f"{left} trials of {path} have not ended; the same command goes on, or looks again")
+            found = collect(sweep, place, session, wandb.Api(), path)
+    if reason := _unfinished(codes, found, planned(sweep), place.folder):
+        raise Incomplete(f"{path}: {reason}; the same command goes on with it")
 
 
-def configuration(sweep: Sweep, file: File) -> dict[str, Any]:
-    """The sweep as W&B takes it.
+def _unfinished(codes: Sequence[int], found: Collected, wanted: int | None, folder: Path) -> str:
+    """Why a sweep whose agents have ended is not over; empty where it is.
 
-    W&B knows no constraints. A grid, or draws of points that can be counted, is handed over as one parameter whose
-    values are the allowed points, as JSON.
-
-    Raises:
-        UsageError: it cannot do that, by name.
+    Args:
+        codes: the agents' exit codes.
+        wanted: how many trials there are to be, where that is known.
+        folder: where the agents' logs are.
     """
-    settings, space = sweep.settings, sweep.space
-    said = settings.model_dump(
-        mode="json", exclude_unset=True, exclude_none=True,
-        include={"description", "method", "metric", "early_terminate", "run_cap"},
-    )  # fmt: skip
-    said["name"] = sweep.name
-    enumerated = bool(space.constraints or settings.include)
-    if enumerated:
-        what = "constraints" if space.constraints else "include"
-        if settings.method == "bayes":
-            raise UsageError(f"{what}: W&B's bayes cannot keep to them; take --engine local or ray, or another method")
-        if space.allowed is None:
-            raise UsageError(f"{what}: W&B needs points that can be counted for them; give values:, or --engine local")
-        if settings.include and settings.method != "grid":
-            raise UsageError("include: W&B tries no points first but in a grid; leave it out, or --engine local")
-        points = [*settings.include, *(point for point in space.allowed if point not in settings.include)]
-        said["parameters"] = {POINT: {"values": [json.dumps(point) for point in points]}}
-    else:
-        said["parameters"] = {name: _parameter(it) for name, it in settings.parameters.items()}
-    if settings.program is not None and not enumerated:  # it speaks with W&B itself
-        return {**said, "program": os.path.relpath(settings.program), "command": list(settings.command)}
-    return {**said, "program": "harness", "command": file.command}
-
-
-def point_of(sweep: Sweep, values: Mapping[str, Any]) -> Point:
-    """The point that a run's configuration says."""
-    if POINT in values and POINT not in sweep.settings.parameters:
-        point: Point = json.loads(values[POINT])
-        return point
-    return _flat(values, sweep.settings.parameters)
-
-
-def _parameter(it: Parameter) -> dict[str, Any]:
-    if it.parameters is not None:
-        return {"parameters": {name: _parameter(inner) for name, inner in it.parameters.items()}}
-    return it.model_dump(mode="json", exclude_unset=True)
-
-
-def _flat(values: Mapping[str, Any], parameters: Mapping[str, Parameter], prefix: str = "") -> dict[str, Any]:
-    point: dict[str, Any] = {}
-    for name, it in parameters.items():
-        if it.parameters is not None:
-            point |= _flat(values[name], it.parameters, f"{prefix}{name}.")
-        else:
-            point[prefix + name] = values[name]
-    return point
+    if (failed := next((number for number, code in enumerate(codes, 1) if code), None)) is not None:
+        log = folder / f"agent-{failed}.log"
+        return f"agent {failed} ended with exit code {codes[failed - 1]} ({last_words(log)})"
+    if found.left:
+        return f"{found.left} of its trials have not ended"
+    if found.state != FINISHED and (wanted is None or found.ended < wanted):
+        return f"it is {found.state} at W&B with {found.ended} of {'its' if wanted is None else wanted} trials"
+    return ""
 
 
 def _known(place: Place, api: Any) -> str | None:
@@ -162,9 +119,9 @@ def _made(config: dict[str, Any], place: Place, entity: str, project: str | None
     return path
 
 
-def _run_agents(path: str, place: Place, session: Session, workers: int) -> None:
-    """Until all agents have ended; an interruption ends their trials first."""
-    environment = {
+def _run_agents(path: str, place: Place, session: Session, workers: int) -> list[int]:
+    """Until all agents have ended; their exit codes. An interruption ends their trials first."""
+    environment = {  # a program of the user's own opens its run itself, and what the user has set for that is kept
         **UNSAID_VARIABLES,
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -187,6 +144,7 @@ def _run_agents(path: str, place: Place, session: Session, workers: int) -> None
             time.sleep(0.2)
     finally:
         _end(agents)
+    return [agent.wait() for agent in agents]
 
 
 def _end(agents: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -200,16 +158,17 @@ def _end(agents: Sequence[subprocess.Popen[bytes]]) -> None:
             time.sleep(0.1)
 
 
-def collect(sweep: Sweep, place: Place, session: Session, api: Any, path: str) -> int:
-    """What came of the sweep's runs, into the workspace's table; how many have not ended is returned."""
+def collect(sweep: Sweep, place: Place, session: Session, api: Any, path: str) -> Collected:
+    """What came of the sweep's runs, into the workspace's table."""
     store, work = session.work, place.work
     there = api.sweep(path)
     there.load(force=True)
-    left = 0
+    ended = left = 0
     known = {item.name: item.status for item in store.items(work)}
     for run in there.runs:
         status = STATES.get(run.state)
         left += status is None
+        ended += status is not None
         if status is None or known.get(run.id) == "done":
             continue
         try:
@@ -225,7 +184,7 @@ def collect(sweep: Sweep, place: Place, session: Session, api: Any, path: str) -
             store.done(item, result)
         else:
             store.failed(item, f"its run {run.id} at W&B {'gave no metric' if status == 'done' else run.state}", result)
-    return left
+    return Collected(str(there.state), ended, left)
 
 
 def _result(sweep: Sweep, run: Any) -> dict[str, Json]:
@@ -244,7 +203,7 @@ def _result(sweep: Sweep, run: Any) -> dict[str, Json]:
 
 
 @contextlib.contextmanager
-def _told() -> Any:
+def _told() -> Iterator[None]:
     """What the SDK raises, as an error of ours."""
     try:
         yield
@@ -255,8 +214,3 @@ def _told() -> Any:
         raise HarnessError(
             f"W&B: {reason}; `wandb login` if nobody is logged in, and WANDB_BASE_URL names another server"
         ) from error
-
-
-def as_given(sweep: Sweep, point: Point) -> dict[str, Any]:
-    """A point as a run's configuration shows it."""
-    return nested(point, sweep.settings.parameters)

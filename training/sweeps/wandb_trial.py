@@ -12,11 +12,13 @@ from harness import Json, Session
 from training.jobs.targets import Running
 from training.jobs.targets.local import LocalTarget
 from training.jobs.task import Task, size_of
-from training.sweeps.handover import GRACE, as_given, point_of
+from training.sweeps.handover import GRACE
 from training.sweeps.reading import Sweep
 from training.sweeps.results import PARTS, Curve, made_by, said_last, scores_of
 from training.sweeps.space import Point
 from training.sweeps.trial import command_of
+from training.sweeps.wandb_file import as_given, point_of
+from training.wandb_sdk import silent
 
 OWN: Final = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 """What names the trial's run: a training has another one of its own, where it is to have one."""
@@ -44,7 +46,8 @@ def carry_out(sweep: Sweep, session: Session, text: str) -> int:
 def _followed(sweep: Sweep, point: Point, command: list[str], log: Path) -> int:
     import wandb
 
-    run: Any = wandb.init()
+    # Whoever started the agent need not have told the SDK what it is to keep to itself.
+    run: Any = wandb.init(settings=wandb.Settings(**silent()))
     for variable in OWN:
         os.environ.pop(variable, None)
     run.config.update(as_given(sweep, point), allow_val_change=True)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests_support import write_settings, write_trivia
+from tests_support import Command, write_settings, write_trivia
 from wandb_server import Server, serve
 
 from harness import UsageError
-from training.sweeps.handover import File, configuration, point_of
+from training.sweeps.handover import Collected, _unfinished
 from training.sweeps.reading import read_sweep
+from training.sweeps.wandb_file import File, configuration, not_sent, planned, point_of
 
 PROGRAM = """
 name: bowl
@@ -55,7 +58,8 @@ def test_what_w_and_b_cannot_do_is_refused_by_name(sweeps: Any) -> None:
             configuration(read_sweep(path), File(path, ()))
 
 
-def test_allowed_points_are_handed_over_as_one_parameter(sweeps: Any) -> None:
+def test_allowed_points_are_handed_over_as_one_parameter(sweeps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sweeps.folder)
     path = sweeps.write(
         "method: grid\nparameters: {a: {values: [1, 2]}, b: {parameters: {c: {values: [1, 2]}}}}\n"
         "constraints: [a < b.c]\ninclude: [{a: 0, b.c: 9}]\ncommand: [echo, '${args}']\n"
@@ -67,6 +71,116 @@ def test_allowed_points_are_handed_over_as_one_parameter(sweeps: Any) -> None:
     assert said["command"][-2:] == ["--trial", "${args_json}"]
     assert said["command"][3:5] == ["--set", "run_cap=5"]
     assert "seed" not in said
+
+
+SMALL = "method: grid\nparameters: {a: {values: [1, 2]}}\nevaluate: {model: 'm:x', benchmarks: [b]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "said"),
+    [
+        (SMALL, ["evaluate.model=m:/srv/me/weights"], "command.4: '.*weights' would be sent"),
+        (SMALL.replace("[1, 2]", "[/srv/me/1, 2]"), [], "parameters.a.values.0: '…/1' would be sent"),
+        ("method: grid\nparameters: {a: {value: 1}}\nprogram: /srv/me/tr.py\n", [], "/srv/me/tr.py: lies outside"),
+    ],
+)
+def test_where_things_lie_is_not_sent(
+    sweeps: Any, monkeypatch: pytest.MonkeyPatch, text: str, changes: list[str], said: str
+) -> None:
+    monkeypatch.chdir(sweeps.folder)
+    path = sweeps.write(text)
+    with pytest.raises(UsageError, match=said):
+        configuration(read_sweep(path, changes), File(path, changes))
+
+
+def test_a_file_of_another_folder_is_not_handed_over(sweeps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = sweeps.write(SMALL)
+    monkeypatch.chdir(sweeps.folder)
+    assert configuration(read_sweep(path), File(path, ()))["command"][2] == "it.yaml"
+    (sweeps.folder / "deep").mkdir()
+    monkeypatch.chdir(sweeps.folder / "deep")
+    with pytest.raises(UsageError, match=r"it\.yaml: lies outside of the current folder.* in a folder that holds it"):
+        configuration(read_sweep(path), File(path, ()))
+
+
+def test_what_is_not_sent_is_said_by_name(cli: Command, workspace: Path) -> None:
+    (workspace / "it.yaml").write_text(f"{SMALL}launch: {{resources: {{cpus: 2, memory: 4GB}}}}\nseed: 3\n")
+    said = cli("sweep", "it.yaml", "--engine", "wandb", "--dry-run")
+    assert said.returncode == 0, said.stderr
+    for key in ("launch.resources.cpus", "launch.resources.memory", "seed"):
+        assert f"  {key}: is not sent; " in said.stdout
+    assert "not sent" not in cli("sweep", "it.yaml", "--dry-run").stdout
+    (workspace / "it.yaml").write_text(f"{SMALL}launch: {{queue: q}}\n")
+    assert "launch.queue: " in cli("sweep", "it.yaml", "--engine", "wandb", "--dry-run").stderr
+
+
+@pytest.mark.parametrize(
+    ("codes", "found", "wanted", "said"),
+    [
+        ([0, 0], Collected("FINISHED", 3, 0), 4, ""),
+        ([0], Collected("RUNNING", 4, 0), 4, ""),
+        ([0], Collected("RUNNING", 3, 0), 4, "it is RUNNING at W&B with 3 of 4 trials"),
+        ([0], Collected("STOPPED", 3, 0), None, "it is STOPPED at W&B with 3 of its trials"),
+        ([0], Collected("FINISHED", 3, 1), 4, "1 of its trials have not ended"),
+        ([0, 1], Collected("FINISHED", 4, 0), 4, r"agent 2 ended with exit code 1 (one | two | three)"),
+    ],
+)
+def test_what_is_over_at_w_and_b(
+    tmp_path: Path, codes: list[int], found: Collected, wanted: int | None, said: str
+) -> None:
+    (tmp_path / "agent-2.log").write_text("zero\none\ntwo\nthree\n")
+    assert _unfinished(codes, found, wanted, tmp_path) == said
+
+
+def test_how_many_trials_there_are_to_be(sweeps: Any) -> None:
+    path = sweeps.write(SMALL + "include: [{a: 2}, {a: 7}]\n")
+    assert [planned(read_sweep(path, changes)) for changes in ((), ["run_cap=2"], ["method=random"])] == [3, 2, None]
+    assert not not_sent(read_sweep(path))
+
+
+@pytest.mark.slow
+def test_agents_that_die_leave_the_sweep_incomplete(sweeps: Any, server: tuple[Server, Mapping[str, str]]) -> None:
+    served, environment = server
+    sweeps.write(PROGRAM)
+    sweeps.write(BOWL, "bowl.py")
+    served.faults.status(400, "CreateAgent$")
+    said = sweeps.run("it.yaml", "--engine", "wandb", "--workers", "1", environment=environment, code=3)["said"]
+    assert "agent 1 ended with exit code 1" in said
+    served.faults.clear()
+    told = sweeps.run("it.yaml", "--engine", "wandb", "--workers", "2", environment=environment)
+    assert told["counts"] == {"all": 6, "done": 6}
+    assert len(served.state.sweeps) == 1
+
+
+@pytest.mark.slow
+def test_an_agent_that_somebody_else_starts_sends_nothing_of_this_machine(
+    sweeps: Any, server: tuple[Server, Mapping[str, str]], third_party: Path
+) -> None:
+    served, environment = server
+    environment = {**environment, "PYTHONPATH": str(third_party)}
+    write_trivia(sweeps.folder / "trivia")
+    write_settings(sweeps.folder)
+    sweeps.write(
+        "method: grid\nmetric: {name: acme-trivia.exact}\nparameters: {image: {values: [none]}}\n"
+        "evaluate: {model: 'acme-parrot:last', benchmarks: [acme-trivia]}\n"
+    )
+    served.faults.status(400, "CreateAgent$")
+    sweeps.run("it.yaml", "--engine", "wandb", "--workers", "1", environment=environment, code=3)
+    served.faults.clear()
+    (sweep,) = served.state.sweeps.values()
+    path = f"{sweep.project.entity.name}/{sweep.project.name}/{sweep.name}"
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    binaries = Path(sys.executable).parent
+    own |= {**environment, "PATH": f"{binaries}:{own['PATH']}", "HARNESS_HOME": str(sweeps.folder / "home")}
+    subprocess.run(
+        [sys.executable, "-P", "-m", "wandb", "agent", path], env=own, cwd=sweeps.folder, check=True, timeout=120,
+        capture_output=True,
+    )  # fmt: skip
+    (run,) = sweep.own_runs()
+    sent = served.received()
+    for place in (sweeps.folder, Path.home(), binaries):
+        assert str(place).encode() not in sent
+    assert (run.state, (run.host or "").strip()) == ("finished", "")
 
 
 @pytest.mark.slow
