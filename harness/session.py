@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -17,7 +17,7 @@ from harness.config import Settings, load_settings
 from harness.database import Database
 from harness.encoding import encode_sample
 from harness.environment import environment
-from harness.errors import Incomplete, UsageError
+from harness.errors import ConfigError, Incomplete, UsageError
 from harness.gate import Gate
 from harness.host import Catalog, build_catalog
 from harness.live import LiveEvaluation, unnamed
@@ -103,8 +103,20 @@ class Session:
 
     @cached_property
     def home(self) -> Path:
+        """The workspace's folder, which need not be there.
+
+        Raises:
+            ConfigError: it cannot be one, since it is a file or lies beneath one.
+        """
         configured = os.environ.get("HARNESS_HOME") or self.settings.workspace.home or ".harness"
-        return self._home or Path(configured).expanduser()
+        home = self._home or Path(configured).expanduser()
+        with suppress(OSError):  # what cannot be looked at is told when it is opened
+            file = next((place for place in (home, *home.parents) if place.is_file()), None)
+            if file is not None:
+                raise ConfigError(
+                    f"{home}: the workspace cannot be there: {file} is a file; set HARNESS_HOME to a folder"
+                )
+        return home
 
     @cached_property
     def database(self) -> Database:

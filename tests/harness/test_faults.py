@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -154,10 +155,30 @@ def test_control_characters_from_data_do_not_reach_the_terminal(cli: Command, tr
 
 def test_a_workspace_that_cannot_be_written(cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (trivia.parent / "a-file").write_text("")
-    monkeypatch.setenv("HARNESS_HOME", str(trivia.parent / "a-file" / "home"))
+    read_only = trivia.parent / "read-only"
+    read_only.mkdir()
+    (read_only / "home").symlink_to(read_only / "nowhere" / "home")  # cannot be made, whoever tries
+    monkeypatch.setenv("HARNESS_HOME", str(read_only / "home"))
     result = cli(*EVAL)
     assert result.returncode == 3
-    assert "a-file" in result.stderr
+    assert f"{read_only / 'home'}: the workspace cannot be created" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [EVAL, ("list", "runs"), ("list", "pipelines"), ("list", "sweeps"), ("track", "list")]
+)
+@pytest.mark.parametrize("place", ["a-file", "a-file/home"])
+def test_a_workspace_where_a_file_is(
+    cli: Command, trivia: Path, monkeypatch: pytest.MonkeyPatch, command: Sequence[str], place: str
+) -> None:
+    file = trivia.parent / "a-file"
+    file.write_text("")
+    monkeypatch.setenv("HARNESS_HOME", str(trivia.parent / place))
+    result = cli(*command)
+    assert result.returncode == 2
+    assert (
+        f"{trivia.parent / place}: the workspace cannot be there: {file} is a file; set HARNESS_HOME" in result.stderr
+    )
 
 
 def test_doctor_says_what_to_do(cli: Command, trivia: Path) -> None:
