@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigError, UnknownName, UsageError, near
 from harness.types import DataSource
@@ -214,7 +215,7 @@ def read_yaml(path: Path, model: type[Settings_], changes: Sequence[str] = (), k
         keep: names that are no variables: `${NAME}` is left for whoever uses the value.
 
     Raises:
-        ConfigError: `file:line: what is wrong (did you mean …?)`.
+        ConfigError: `file:line: what is wrong (did you mean …?)`, with the change that it is wrong of.
         UsageError: a change is malformed.
     """
     try:
@@ -234,12 +235,21 @@ def read_yaml(path: Path, model: type[Settings_], changes: Sequence[str] = (), k
         raise ConfigError(f"not valid YAML: {error.problem or error.context}", path, line) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"not valid YAML: {error}", path) from error
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"is {_named(value)}, not a mapping of keys", path)
     value = {} if value is None else _expand(value, path, lines, (), keep)
+    changed: dict[tuple[Any, ...], str] = {}
     for change in changes:
         value = _changed(value, change)
         keys = change.partition("=")[0].split(".")
         lines |= {tuple(keys[: depth + 1]): None for depth in range(len(keys))}
-    return _validate(value, path, model, lines)
+        changed[tuple(keys)] = change
+    try:
+        return _validate(value, path, model, lines, changed)
+    except ConfigError as error:
+        if tree is None and not changes:
+            raise ConfigError("the file is empty", path) from error
+        raise
 
 
 def _changed(value: Any, change: str) -> Any:
@@ -269,14 +279,24 @@ def _read_toml(path: Path) -> Workspace:
     return _validate(_expand(value, path, {}, ()), path, Workspace, {})
 
 
-def _validate(value: Any, path: Path, model: type[Settings_], lines: Mapping[tuple[Any, ...], int | None]) -> Settings_:
+def _validate(
+    value: Any,
+    path: Path,
+    model: type[Settings_],
+    lines: Mapping[tuple[Any, ...], int | None],
+    changed: Mapping[tuple[Any, ...], str] = {},
+) -> Settings_:
     if isinstance(value, dict):  # a section with nothing under it is none
         value = {key: section for key, section in value.items() if section is not None}
     try:
         # As JSON, so that strictness about types knows of a file's few types, to which a tuple is a list.
         return model.model_validate_json(json.dumps(value, default=str))
     except ValidationError as error:
-        raise _located(error, path, model, lines) from error
+        details = max(error.errors(), key=lambda item: len(_known_path(item["loc"], lines)))
+        place = _known_path(details["loc"], lines)
+        said, line = _said(details, place, lines.get(place), model)
+        change = next((text for keys, text in changed.items() if place[: len(keys)] == keys), None)
+        raise ConfigError(said if change is None else f"{said} (--set {change})", path, line) from error
 
 
 def _folders(config: Path | None) -> list[Path]:
@@ -355,13 +375,10 @@ def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
             _refuse_repeated_keys(item, path)
 
 
-def _located(
-    error: ValidationError, path: Path, model: type[BaseModel], lines: Mapping[tuple[Any, ...], int | None]
-) -> ConfigError:
-    """The first error, the deepest where a union gave several, at its place in the file."""
-    details = max(error.errors(), key=lambda item: len(_known_path(item["loc"], lines)))
-    place = _known_path(details["loc"], lines)
-    line = lines.get(place)
+def _said(
+    details: ErrorDetails, place: tuple[Any, ...], line: int | None, model: type[BaseModel]
+) -> tuple[str, int | None]:
+    """An error in words, and the line that it is at, where it is at one."""
     where = ".".join(map(str, place))
     if details["type"] == "extra_forbidden":
         key = str(details["loc"][-1])
@@ -369,14 +386,26 @@ def _located(
         matches = near(key, known)
         tail = f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(sorted(known))}"
         section = "" if line else "".join(f"{part}: " for part in place[:-1])
-        return ConfigError(f"{section}unknown key {key!r} ({tail})", path, line)
+        return f"{section}unknown key {key!r} ({tail})", line
     if details["type"] == "missing":
-        return ConfigError(f"{details['loc'][-1]!r} is missing" + (f" in {where!r}" if where else ""), path, line)
+        return f"{details['loc'][-1]!r} is missing" + (f" in {where!r}" if where else ""), line
     got = details["input"]
+    at = f"{where}: " if where else ""
+    if details["type"] in ("model_type", "dict_type"):
+        return f"{at}is {_named(got)}, not a mapping of keys", line
+    if details["type"] == "too_short":
+        needed, there = details["ctx"]["min_length"], details["ctx"]["actual_length"]
+        return f"{at}{'is empty' if there == 0 else f'has {there}'}; at least {needed} must be there", line
     message = details["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    said = f"{where}: {message}" if where else message
-    return ConfigError(said + (f", not {got!r}" if not isinstance(got, dict) else ""), path, line if where else None)
+    return at + message + (f", not {got!r}" if not isinstance(got, dict) else ""), line if where else None
+
+
+def _named(value: Any) -> str:
+    """What a value of a file is, in words."""
+    if value is None:
+        return "empty"
+    return "a list" if isinstance(value, list) else f"the one value {value!r}"
 
 
 def _known_path(location: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int | None]) -> tuple[Any, ...]:

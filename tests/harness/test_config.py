@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field
 
 from harness.config import Benchmarks, load_settings, read_yaml
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError
 
 GOOD = """\
 benchmarks:
@@ -119,3 +120,36 @@ def test_what_ships_is_valid(file: Path) -> None:
     assert settings.file.name == "benchmarks.yaml"
     assert settings.file == Path(__file__).parents[2] / "benchmarks.yaml"
     assert read_yaml(settings.file, Benchmarks).suites == settings.suites
+
+
+class Stages(BaseModel):
+    name: str
+    stages: dict[str, dict[str, int]] = Field(default={"a": {"b": 1}}, min_length=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "said"),
+    [
+        ("", (), "it.yaml: the file is empty"),
+        ("# nothing\n", (), "it.yaml: the file is empty"),
+        ("stages: {a: {b: 1}}\n", (), "it.yaml:1: 'name' is missing"),
+        ("[a]\n", (), "it.yaml: is a list, not a mapping of keys"),
+        ("[a]\n", ("name=x",), "it.yaml: is a list, not a mapping of keys"),
+        ("a\n", (), "it.yaml: is the one value 'a', not a mapping of keys"),
+        ("name: x\nstages: {}\n", (), "it.yaml:2: stages: is empty; at least 1 must be there"),
+        ("name: x\nstages:\n  a: [1]\n", (), "it.yaml:3: stages.a: is a list, not a mapping of keys"),
+        ("name: x\nstages: 7\n", (), "it.yaml:2: stages: is the one value 7, not a mapping of keys"),
+        ("name: x\n", ("name",), "--set name: write KEY=VALUE, with dots between keys: --set save.every=50"),
+        (
+            "name: x\nstages: {a: {b: 1}}\n",
+            ("name=y", "stages.a.b=abc"),
+            "it.yaml: stages.a.b: input should be a valid integer, unable to parse string as an integer, not 'abc' "
+            "(--set stages.a.b=abc)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(tmp_path: Path, text: str, changes: tuple[str, ...], said: str) -> None:
+    (tmp_path / "it.yaml").write_text(text)
+    with pytest.raises(HarnessError) as caught:
+        read_yaml(tmp_path / "it.yaml", Stages, changes)
+    assert str(caught.value).removeprefix(f"{tmp_path}/") == said
