@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
-from harness import Json, Score, UnknownName
+from harness import Json, Privacy, Score, UnknownName
 from training.job import Job
 
 CARD = "README.md"
@@ -96,7 +96,7 @@ def write_card(folder: Path, job: Job, scores: Mapping[str, Score], facts: Mappi
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True).strip(),
         licence=_terms(given, job),
     )
-    ModelCard(text).save(folder / CARD)
+    ModelCard(Privacy().said(text)).save(folder / CARD)
 
 
 def licence(job: Job) -> str | None:

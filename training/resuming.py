@@ -11,7 +11,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from harness import CheckpointError, CheckpointStore, StoreError, Version
+from harness import CheckpointError, CheckpointStore, Privacy, StoreError, Version
 from training.job import Job
 
 STATE = "trainer_state.json"
@@ -93,6 +93,23 @@ def keep_safe(checkpoint: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def leave_places_out(checkpoint: Path) -> None:
+    """Remove from a checkpoint what says where things lie on this machine; no training that goes on reads it.
+
+    The Trainer keeps its arguments there, as a pickle, and where the best checkpoint is, which is known by its step;
+    PEFT keeps where the model came from, in its settings and in a card of its own.
+    """
+    for name in ("training_args.bin", "README.md"):
+        (checkpoint / name).unlink(missing_ok=True)
+    for name, key in ((STATE, "best_model_checkpoint"), ("adapter_config.json", "base_model_name_or_path")):
+        path = checkpoint / name
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if content.get(key) is not None and Privacy().names_place(content[key]):
+            partial = path.with_suffix(".part")
+            partial.write_text(json.dumps({**content, key: None}, indent=2) + "\n", encoding="utf-8")
+            partial.replace(path)
 
 
 def _size(folder: Path) -> int:

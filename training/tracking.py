@@ -22,7 +22,7 @@ import msgspec
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import rewrite_logs
 
-from harness import Json
+from harness import Json, Privacy
 from training.callbacks.telemetry import numbers
 from training.wandb_sdk import logged_in, silent
 
@@ -192,13 +192,12 @@ class WandbRun(TrainerCallback):
 
 
 def sent(job: Job) -> dict[str, Json]:
-    """What the tracker is told of a training: its settings as they were written, and digests; no folder beside."""
+    """What the tracker is told of a training: its settings, without places on this machine and secrets, and digests."""
     facts = job.metadata()
-    return {
-        **{name: facts[name] for name in ("training", "stage", "settings", "config_digest")},
-        "data": list(job.data.values()),
-        "parents": list(job.parents.values()),
-    }
+    told: dict[str, Json] = Privacy().said(
+        {name: facts[name] for name in ("training", "stage", "settings", "config_digest")}
+    )
+    return {**told, "data": list(job.data.values()), "parents": list(job.parents.values())}
 
 
 def first_line(error: Exception) -> str:

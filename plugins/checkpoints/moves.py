@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from harness import LATEST, AliasMove, CheckpointError, Json, StoreError
+from harness import LATEST, AliasMove, CheckpointError, Json, Privacy, StoreError
 from plugins.checkpoints.connection import neutral_folder
 from plugins.checkpoints.project import LOG, Project
 from plugins.checkpoints.records import KEY, UNKNOWN, Published, moment, now, number_of, record_of
@@ -111,7 +111,7 @@ class Log:
                 return
             who = self._project.connection.user
             entry = Entry(
-                uuid.uuid4().hex, seen, number_of(versions[0]), change.moves, now(), who, reason,
+                uuid.uuid4().hex, seen, number_of(versions[0]), change.moves, now(), who, Privacy().said(reason),
                 deleted=None if change.deleted is None else number_of(change.deleted),
                 published=None if change.deleted is None else published(change.deleted),
             )  # fmt: skip

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
-from harness import Session, Version, digest_directory
+from harness import Privacy, Session, Version, digest_directory
 from harness.cli.checkpoints import command
 from tests.training.trainings import (
     EVALUATE,
@@ -184,7 +184,10 @@ def test_parts_with_several_licences_are_all_named(world: Path, licensed: Path, 
         assert licence(Job(sft(licensed, license="mit"), session, {}, job.parents)) == "mit"
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.license == "other"
-    assert tables(card.text)["Licence"] == [[str(licensed), "apache-2.0"], [str(tower), "llama3.2"]]
+    assert tables(card.text)["Licence"] == [
+        [Privacy().said(str(licensed)), "apache-2.0"],
+        [Privacy().said(str(tower)), "llama3.2"],
+    ]
 
 
 def test_a_version_is_pulled_to_a_folder_that_loads(

@@ -62,6 +62,14 @@ def test_each_save_is_a_version_that_says_what_it_is(world: Path, tmp_path: Path
         (training,) = session.trainings.all()
         curves = session.trainings.curves(training)
         data = {"gqa": seen(session, session.benchmark("gqa", split="train"))}
+        files = [
+            path
+            for version in (made, *versions)
+            for path in session.checkpoints.resolve(version.name, f"v{version.number}").checkout().rglob("*")
+            if path.is_file()
+        ]
+        assert len(files) > 20
+        assert [path for path in files for place in (world, tmp_path) if str(place).encode() in path.read_bytes()] == []
     assert [version.metadata["step"] for version in versions] == [6, 4, 2]
     for version in versions:
         known, step = version.metadata, version.metadata["step"]

@@ -312,7 +312,9 @@ def test_never_keeps_what_has_a_name_of_its_own(world: Path, tmp_path: Path) -> 
 
 def test_the_trainer_writes_its_state_last(world: Path, tmp_path: Path) -> None:
     """What makes a folder with a whole state a whole checkpoint."""
-    folder = break_off(sft(world / "llava", steps=4), tmp_path / "home", world, step=3)
+    folder = break_off(
+        sft(world / "llava", steps=4, save={"every": 2, "publish": False}), tmp_path / "home", world, step=3
+    )
     (checkpoint,) = complete(folder).values()
     written = {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()}
     assert max(written, key=lambda name: written[name]) == "trainer_state.json"

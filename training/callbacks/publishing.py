@@ -11,7 +11,17 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from harness import Json
 from training.job import Job
-from training.resuming import BEST, complete, keep_safe, published, remove, step_of, steps_name, withdraw
+from training.resuming import (
+    BEST,
+    complete,
+    keep_safe,
+    leave_places_out,
+    published,
+    remove,
+    step_of,
+    steps_name,
+    withdraw,
+)
 
 
 class Publishing(TrainerCallback):
@@ -46,8 +56,11 @@ class Publishing(TrainerCallback):
             return
         store, name = self.job.session.checkpoints, steps_name(self.job)
         if all(step_of(version) != state.global_step for version in published(self.job)):
+            checkpoint = self.folder / f"checkpoint-{state.global_step}"
+            leave_places_out(checkpoint)
+            keep_safe(checkpoint)
             version = store.publish(
-                self.folder / f"checkpoint-{state.global_step}",
+                checkpoint,
                 name,
                 metadata={**self.job.metadata(), **facts(state)},
                 parents=tuple(self.job.parents.values()),

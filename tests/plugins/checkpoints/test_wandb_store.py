@@ -71,7 +71,7 @@ def test_no_secret_and_no_place_of_the_machine_is_sent(
         "relative": "data/gqa",
     }
     version = store.publish(make("a"), "net", aliases=["best"], metadata=metadata, parents=["a" * 32])
-    store.alias("net", "production", "v0", reason="better")
+    store.alias("net", "production", "v0", reason=f"better, as in {tmp_path}/notes")
     sent = server.received().decode(errors="replace")
     for secret in (str(tmp_path), str(Path.home()) + "/", "hunter2", "hunter3", "/data/secret-project"):
         assert secret not in sent

@@ -1,22 +1,27 @@
-"""Trainings publish to the W&B store, and go on from it on another machine."""
+"""Trainings publish to the W&B store, go on from it on another machine, and tell W&B nothing of the machine."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests_support import ROOT
 from wandb_server import Server
 
 from harness.cli import run as run_harness
 from plugins.checkpoints.wandb import WandbStore
+from tests.plugins.checkpoints.conftest import connected, loopback, make_store, server, store
 from tests.training.trainings import carried_out, equal, one_thread, sft, trainer_folder, weights, workspace, world
 from training.lessons import Draws
 
-__all__ = ["one_thread", "world"]
+__all__ = ["connected", "loopback", "make_store", "one_thread", "server", "store", "world"]
 MAJORITY = "stage: majority\nname: majority\nbenchmarks: [gqa]\nsplit: train\nwords: 3\n"
 
 
@@ -85,3 +90,29 @@ def test_a_training_goes_on_from_w_and_b_on_another_machine(
     assert trainer_folder(tmp_path / "other").is_dir()
     assert [version.metadata["step"] for version in store.versions("tuned-steps")] == [4]
     assert server.versions("tuned") == {"v0": ["latest"]}
+
+
+@pytest.mark.slow
+def test_nothing_that_w_and_b_is_told_says_where_it_was_made(
+    settings_file: Path, world: Path, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("harness.toml").open("a") as file:
+        file.write(f'[trackers.wandb]\nproject = "{server.project}"\nsamples = 2\n')
+    with Path("benchmarks.yaml").open("a") as file:
+        file.write("gates:\n  any:\n    require:\n      - {score: gqa.accuracy, min: 0}\n")
+    track = {"report_to": ["wandb"], "project": server.project}
+    with workspace(tmp_path / "home") as session:
+        carried_out(sft(world / "llava", steps=2, track=track), session)
+    for command in (
+        ("eval", "--model", "hf:registry/tuned:latest", "--bench", "gqa", "--gate", "any"),
+        ("promote", "tuned:v0", "--to", "production", "--force", "--reason", f"as in {tmp_path}/notes.txt"),
+        ("track", "sync"),
+    ):
+        assert run_harness(command) == 0, capsys.readouterr().err
+    assert {run.job_type for run in server.runs()} == {"alias", "evaluation", "publish", "sft"}
+    assert {run.state for run in server.runs()} == {"finished"}
+    sent = server.received().decode(errors="replace")
+    folders = (ROOT, Path.home(), tmp_path, world, Path(sys.prefix), Path(sys.executable).resolve().parent)
+    for private in (os.environ["WANDB_API_KEY"], f'"{platform.node()}', *(f"{folder}/" for folder in folders)):
+        assert private not in sent, sent[max(0, sent.index(private) - 200) :][:400]
+    assert not any(f'"{folder}' in sent for folder in folders)
