@@ -8,7 +8,7 @@ import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -88,6 +88,10 @@ def _kind(annotation: Any) -> str:
         return " or ".join(map(str, args))
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else _kind(part) for part in args)
+    if origin is Annotated:
+        return _kind(args[0])
+    if origin is list:
+        return f"list of {_kind(args[0])}"
     if origin is tuple:
         return f"list of {_kind(args[0])}"
     if origin is dict:
