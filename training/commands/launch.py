@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from harness import Json, Session, UsageError, open_session
+from harness import ConfigError, Json, Session, UsageError, open_session
 from training.explain import explain
 from training.jobs.agent import Agent
 from training.jobs.carrying import INCOMPLETE, LOOK_SECONDS
@@ -58,10 +59,13 @@ def command(
         inside = None if queue is None or on == WANDB else Queue.named(session, queue)
         on = on or (inside and inside.on) or target_of(settings)
         options = {**(inside.options if inside is not None and inside.on == on else {}), **_options(on, address, queue)}
-        order = Order.new(pinned(settings, session), on, options)
-        found = losses(order.job, on)
+        with _naming(job):
+            order = Order.new(pinned(settings, session), on, options)
+            found = losses(order.job, on)
         if dry_run:
-            _show(plan(session, order, found), as_json=as_json)
+            with _naming(job):
+                told = plan(session, order, found)
+            _show(told, as_json=as_json)
         else:
             _tell_losses(found)
         refuse(found, allowed)
@@ -71,7 +75,17 @@ def command(
             item = submit(session, inside.work, order)
             _print(document(session, item), f"{item.name} waits in {queue}; `harness agent --queue {queue}`", as_json)
             return 0
-        return _run(session, settings, order, as_json=as_json)
+        with _naming(job):
+            return _run(session, settings, order, as_json=as_json)
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Puts the job's file before what is wrong with the job."""
+    try:
+        yield
+    except UsageError as error:
+        raise ConfigError(str(error), file) from error
 
 
 def _options(on: str, address: str | None, queue: str | None) -> dict[str, Any]:

@@ -108,7 +108,11 @@ def check(
     privacy = Privacy()
     for word in words:
         if holds_token(word):
-            raise HarnessError(f"{task.name}: a word of the command or a variable holds a secret; name it in secrets:")
+            key = word.partition("=")[0]
+            which = f"what {key} is set to" if not holds_token(key) else "a word of the command"
+            raise HarnessError(
+                f"{task.name}: {which} holds a secret; name a variable under secrets: that has it instead"
+            )
         plain = _EVERYWHERE.sub("", word)
         if privacy.data(plain) != plain or (not in_image and (privacy.names_place(plain) or _is_here(plain))):
             raise HarnessError(f"{task.name}: {word!r} {_NAMES_PLACE}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import yaml
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from harness import ConfigError, names_secret, read_yaml
@@ -72,7 +73,8 @@ class JobSettings(Settings):
     environment: dict[str, str] = Field(default={})
     """Variables and their values. Never a secret: its name goes to `secrets`."""
     secrets: tuple[str, ...] = ()
-    """Names of variables that must be set where the job runs. Their values are stored and sent nowhere."""
+    """Names of variables that must be set where the job runs. Their values are stored and sent nowhere; only a job that
+    prints one leaves it in its log."""
     spot_instance: bool = False
     """The machine may be taken away at any time."""
     max_retries: int = Field(default=3, ge=0)
@@ -143,21 +145,48 @@ def read_job(path: Path, changes: Sequence[str] = ()) -> JobSettings:
         ConfigError: it cannot be read, holds a wrong key, with the line, or a secret.
     """
     job = read_yaml(path, JobSettings, changes, keep=MACROS)
-    _check_secrets(job, path)
+    _check_secrets(job, path, changes)
     return job if job.name else job.model_copy(update={"name": re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:60]})
 
 
-def _check_secrets(job: JobSettings, path: Path) -> None:
+def _check_secrets(job: JobSettings, path: Path, changes: Sequence[str]) -> None:
     """Only where a job is written: what is a secret elsewhere, by that environment, must not make it unreadable."""
-    advice = "its value would be stored; write only the variable's name, under `secrets:`"
+    found = next(_secret_places(job), None)
+    if found is None:
+        return
+    changed = any(change.partition("=")[0].split(".")[: len(found)] == list(found) for change in changes)
+    raise ConfigError(
+        f"{': '.join(found)} looks like a secret, and its value would be stored; write only the variable's name, under "
+        "`secrets:`",
+        path,
+        None if changed else _line_of(path, found),
+    )
+
+
+def _secret_places(job: JobSettings) -> Iterator[tuple[str, ...]]:
+    """The keys under which something stands that looks like a secret."""
     for name, value in job.environment.items():
         if names_secret(name) or looks_secret(value):
-            raise ConfigError(f"environment: {name} looks like a secret, and {advice}", path)
-    for text in (*job.entry_point, *_texts(job.parameters), job.uri or ""):
-        if looks_secret(text):
-            raise ConfigError(
-                f"a word of the command, the parameters or the uri looks like a secret, and {advice}", path
-            )
+            yield "environment", name
+    if any(map(looks_secret, job.entry_point)):
+        yield ("entry_point",)
+    for name, value in job.parameters.items():
+        if any(map(looks_secret, (name, *_texts(value)))):
+            yield ("parameters",) if looks_secret(name) else ("parameters", name)
+    if looks_secret(job.uri or ""):
+        yield ("uri",)
+
+
+def _line_of(path: Path, keys: Sequence[str]) -> int | None:
+    """The line of a key in a file that was read before; of the last that is there on the way to it."""
+    node, line = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), None
+    for key in keys:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((name, value) for name, value in pairs if name.value == key), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
 
 
 def _texts(value: Any) -> list[str]:

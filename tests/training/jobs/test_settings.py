@@ -44,26 +44,37 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, said: 
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "place"),
     [
-        "entry_point: x\nenvironment: {HF_TOKEN: abc}\n",
-        "entry_point: x\nenvironment: {MODE: hf_abcdefghijklmnopqrstuvwxyz}\n",
-        "entry_point: x --key=sk-abcdefghijklmnopqrst\n",
-        "entry_point: x\nparameters: {a: [{b: ghp_abcdefghijklmnopqrstuvwx}]}\n",
-        "entry_point: x\nuri: https://me:hunter2@example.org/repo.git\njob_type: git\n",
-        "entry_point: x\nparameters: {note: '${MY_PASSWORD}!'}\n",
+        ("entry_point: x\nenvironment: {HF_TOKEN: abc}\n", "2: environment: HF_TOKEN"),
+        ("entry_point: x\nenvironment: {MODE: hf_abcdefghijklmnopqrstuvwxyz}\n", "2: environment: MODE"),
+        ("max_retries: 1\nentry_point: x --key=sk-abcdefghijklmnopqrst\n", "2: entry_point"),
+        ("entry_point: x\nparameters:\n  z: 1\n  a: [{b: ghp_abcdefghijklmnopqrstuvwx}]\n", "4: parameters: a"),
+        ("entry_point: x\nparameters: {ghp_abcdefghijklmnopqrstuvwx: 1}\n", "2: parameters"),
+        ("entry_point: x\nuri: https://me:hunter2@example.org/repo.git\njob_type: git\n", "2: uri"),
+        ("entry_point: x\nparameters: {note: '${MY_PASSWORD}!'}\n", "2: parameters: note"),
     ],
 )
 def test_a_secret_is_refused_and_never_repeated(
-    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, text: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MY_PASSWORD", "correct-horse")
     with pytest.raises(
         ConfigError, match=r"looks like a secret.*write only the variable's name, under `secrets:`"
     ) as caught:
         job(tmp_path, text)
+    assert f"my job.yaml:{place} looks like a secret" in str(caught.value)
     secrets = ("abcdefghij", "hunter2", "correct-horse")
     assert not any(secret in str(caught.value) for secret in secrets), str(caught.value)
+
+
+def test_what_is_wrong_with_a_job_names_its_file(cli: Command, workspace: Path) -> None:
+    (workspace / "one.yaml").write_text("name: a\nentry_point: x\nsecrets: [NOT_SET_ANYWHERE]\n")
+    (workspace / "two.yaml").write_text("name: a\nentry_point: x\nuri: nowhere\n")
+    for name, said in (("one", "the variable NOT_SET_ANYWHERE is not set"), ("two", "uri: there is no folder")):
+        done = cli("launch", f"{name}.yaml")
+        assert done.returncode == 2
+        assert f"error: {name}.yaml: a: {said}" in done.stderr
 
 
 def test_what_only_resembles_a_secret_may_stand(tmp_path: Path) -> None:
@@ -134,6 +145,9 @@ def test_every_key_is_explained(cli: Command, workspace: Path) -> None:
     told = cli("launch", "job.yaml", "--explain")
     assert told.returncode == 0, told.stderr
     assert "# How often it is started again after it was ended from outside" in told.stdout
+    plain = " ".join(told.stdout.replace("#", "").split())
+    assert "and leaves the threads alone. (number or null) cpus:" in plain
+    assert "and how much of each. (mapping to number) custom:" in plain
     again = workspace / "again.yaml"
     again.write_text(told.stdout)
     first, second = (
