@@ -18,6 +18,7 @@ from harness.errors import IntegrityError, StoreError, UsageError
 from harness.mirroring import mirror
 from harness.testing.checkpoints import Make, contents, make, numbers
 from plugins.checkpoints.wandb import WandbStore
+from plugins.checks.workspace import Checkpoints
 
 __all__ = ["make"]
 
@@ -148,8 +149,8 @@ def test_the_commands_work_on_the_store(
     assert said(harness("checkpoints", "verify", "--json")) == {"files": 4, "bytes": 6, "damaged": []}
     assert said(harness("checkpoints", "delete", "net:v1", "--json"))["deleted"]["version"] == "v1"
     assert "removes by itself" in str(harness("checkpoints", "gc").exception)
-    doctor = json.loads(harness("doctor", "--json").stdout)["checkpoints"]
-    assert (doctor["state"], doctor["detail"].partition(" in ")[0]) == ("ok", "net (1)")
+    found = Checkpoints().run()  # of `harness doctor`
+    assert (found.ok, found.detail.partition(" in ")[0]) == (True, "net (1)")
 
 
 def test_verify_names_what_is_damaged(
@@ -181,6 +182,7 @@ def test_the_environment_chooses_the_store(
     assert [item["name"] for item in said(harness("checkpoints", "log", "--json"))["checkpoints"]] == ["net"]
 
 
+@pytest.mark.slow  # it asks torch, too
 def test_doctor_says_that_the_server_does_not_answer(harness: Callable[..., Result], server: Server) -> None:
     text = Path("harness.toml").read_text()
     Path("harness.toml").write_text(text.replace("timeout = 10", "timeout = 1"))

@@ -170,11 +170,8 @@ def test_one_of_several_promotions_wins(server: Server, make_store: MakeStore, m
     assert [move.after for move in store.history("net") if move.alias == "production"] == [int(winners[0]), 0]
 
 
-def test_a_move_that_was_never_carried_out_is_none(
-    server: Server, make_store: MakeStore, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(moves, "POLL", 0.05)
-    store = make_store(timeout=2)
+def test_a_move_that_was_never_carried_out_is_none(server: Server, make_store: MakeStore, make: Make) -> None:
+    store = make_store(timeout=1)
     for folder in "ab":
         store.publish(make(folder), "net")
     store.alias("net", "production", "v0", "first")
