@@ -54,13 +54,15 @@ Make = Callable[..., Path]
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What evaluate keeps is kept here, and taken off the import path afterwards."""
+    """What evaluate keeps is kept here; it is taken off the import path and out of what is imported afterwards."""
     cache = tmp_path_factory.mktemp("huggingface")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate.config, "HF_MODULES_CACHE", cache / "modules")
         patch.setattr(evaluate.config, "HF_METRICS_CACHE", cache / "metrics")
         patch.setattr(sys, "path", [*sys.path])
         yield cache
+    for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
+        del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)
