@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +44,10 @@ class Deployed:
 
 
 def deploy(session: Session, name: str, ref: str, folder: Path, policy: str | None = None) -> Deployed:
-    """Writes a version that passed its gate into a folder, which is there whole or as it was before.
+    """Writes a version that passed its gate into a folder, which is there whole or as it was before at any moment.
+
+    Where the system cannot exchange two folders in one step, it is not there for a moment, and whoever is killed in
+    that moment leaves it to the next call to write it.
 
     Raises:
         GateFailed: the newest verdict on this version is that it fails.
@@ -69,6 +74,12 @@ def deploy(session: Session, name: str, ref: str, folder: Path, policy: str | No
     return Deployed(version, folder, verdict.id, verdict.policy, _sizes(folder), True)
 
 
+def is_deployed(folder: Path, digest: str) -> bool:
+    """Whether a version of that digest was written into a folder, whose files are as they were written."""
+    note = _note(folder)
+    return note is not None and note.get("digest") == digest and note.get("files") == _digests(folder)
+
+
 def _write(source: Path, folder: Path, note: dict[str, Json], verdict: dict[str, Any]) -> None:
     part, old = (folder.with_name(f".{folder.name}.{what}") for what in ("part", "old"))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -82,10 +93,30 @@ def _write(source: Path, folder: Path, note: dict[str, Json], verdict: dict[str,
     card.write_text(f"{told}\n\n{_section(verdict)}", encoding="utf-8")
     note = {**note, "files": _digests(part)}
     (part / NOTE).write_bytes(msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
-    if folder.exists():
+    if not folder.exists():
+        part.rename(folder)
+    elif not _exchange(part, folder):
         folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+        part.rename(folder)
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Gives two folders each other's name in one step; False where the system cannot: Linux can, most file systems do.
+
+    https://man7.org/linux/man-pages/man2/rename.2.html
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    code: int = rename(_CURRENT, os.fsencode(one), _CURRENT, os.fsencode(other), _RENAME_EXCHANGE)
+    return code == 0
+
+
+_CURRENT: Final = -100
+"""AT_FDCWD: paths are meant from the current folder."""
+_RENAME_EXCHANGE: Final = 2
 
 
 def _section(verdict: dict[str, Any]) -> str:

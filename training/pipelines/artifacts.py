@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from harness import HarnessError, Json, Session, UnknownName, UsageError, Version
+from training.deploy.folder import is_deployed
 from training.jobs.task import last_line, result_of
 from training.pipelines.identity import Artifact
 from training.pipelines.settings import Gate, Job, Stage
@@ -44,7 +45,8 @@ def collect(stage: Stage, ended: Ended, session: Session) -> dict[str, Json]:
     """
     document = result_of(ended.log) or {}
     if stage.job is not None:
-        document = document if stage.job.command else document.get("result") or {}
+        said: object = document if stage.job.command else document.get("result")
+        document = said if isinstance(said, dict) else {}
     elif not document:
         raise HarnessError(f"the command ended well and said no result; its output is in {ended.log}")
     told: dict[str, Json] = {"scores": list(_scores(stage.kind, document)), **_told(stage.kind, document)}
@@ -83,7 +85,7 @@ def stands(stage: Stage, result: Mapping[str, Json], session: Session) -> str | 
         return "what it was compared with is another one now"
     if stage.promote is not None:
         return _promoted(result, session)
-    if stage.deploy is not None and not _is_deployed(Path(result["folder"]), result["files"]):
+    if stage.deploy is not None and not is_deployed(Path(result["folder"]), result["digest"]):
         return f"{result['folder']} is not as it was written"
     return None
 
@@ -131,7 +133,7 @@ def _told(kind: str, document: Mapping[str, Any]) -> dict[str, Json]:
 
 
 _MOVE: Final = ("alias", "after", "digest")
-_WRITTEN: Final = ("folder", "files")
+_WRITTEN: Final = ("folder", "digest")
 
 
 def _output(
@@ -142,7 +144,8 @@ def _output(
     if stage.train is not None:
         version = _named(document["stages"][-1]["checkpoint"], session)
     elif isinstance(stage.action, Job) and not (made.is_dir() and any(made.iterdir())):
-        named = document.get("outputs", {}).get(key) or document.get("checkpoint")
+        said = document.get("outputs")
+        named = (said.get(key) if isinstance(said, dict) else None) or document.get("checkpoint")
         if not isinstance(named, str):
             raise HarnessError(
                 f"made no {key}: nothing is in the folder {{outputs.{key}}}, and the last line of its "
@@ -154,9 +157,8 @@ def _output(
             _write(made, stage.kind, document)
         version = session.checkpoints.publish(
             made, output.name, type=output.type, metadata={**ended.facts, "scores": scores},
-            parents=_parents(ended, document),
+            parents=_parents(stage, ended, document),
         )  # fmt: skip
-        shutil.rmtree(made, ignore_errors=True)
     if (version.name, version.type) != (output.name, output.type):
         raise HarnessError(
             f"{key} is {version}, a {version.type}, and the pipeline's file says {output.name}, a {output.type}"
@@ -169,10 +171,11 @@ def _named(reference: str, session: Session) -> Version:
     return session.checkpoints.get(name, ref)
 
 
-def _parents(ended: Ended, document: Mapping[str, Any]) -> list[str]:
+def _parents(stage: Stage, ended: Ended, document: Mapping[str, Any]) -> list[str]:
     """What it was made from, and the models that were evaluated."""
     digests = [artifact.digest for artifact in ended.inputs.values()]
-    digests += [run["model"]["digest"] for run in document.get("runs", ()) if isinstance(run, dict)]
+    if stage.evaluate is not None:
+        digests += [run["model"]["digest"] for run in document["runs"]]
     return [digest for digest in dict.fromkeys(digests) if digest]
 
 
@@ -209,7 +212,3 @@ def _promoted(result: Mapping[str, Json], session: Session) -> str | None:
     except UnknownName:
         now = None
     return None if now == result["digest"] else f"{name}:{result['alias']} was moved"
-
-
-def _is_deployed(folder: Path, files: Mapping[str, int]) -> bool:
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in files.items())

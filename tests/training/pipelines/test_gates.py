@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests_support import Command
 
 from harness import open_session
+from training.deploy import folder
 
 Run = Callable[..., Any]
 
@@ -65,7 +67,8 @@ def test_from_a_model_to_its_deployed_folder_and_to_a_gate_that_fails(run: Run, 
     assert failed.stages["gate"]["why"] == "fail: acme-trivia.exact 0.700 (≥ 0.9: fail)"
     assert "gate: gate failed: fail: acme-trivia.exact 0.700 (≥ 0.9: fail)\n  its whole output is in" in failed.said
 
-    Path("out/book/answers.json").write_text("{}")
+    answers = Path("out/book/answers.json").read_text()
+    Path("out/book/answers.json").write_text(answers.replace("no", "on"))  # of the same size
     with open_session() as session:
         session.checkpoints.alias("acme-book", "production", "v0")
     mended = run(None)
@@ -92,6 +95,40 @@ def check_refusals(cli: Command) -> None:
     again = cli("deploy", "acme-book:production", "--out", "out/book")  # the policy that is called like the alias
     assert (again.returncode, "there already" in again.stdout) == (0, True), again.stderr
     assert "is of type evaluation" in cli("deploy", "acme-scores:v0", "--out", "x").stderr
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_deployed_folder_is_whole_or_as_it_was(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    """Whoever is killed between two renamings; where the system cannot exchange folders, the next call mends it."""
+    for name in "ab":
+        Path(name).mkdir()
+        Path(name, "model").write_text(name)
+    verdict = {"id": "1", "policy": "p", "verdict": "pass", "baseline": None, "findings": []}
+
+    def deploy(source: str) -> None:
+        folder._write(Path(source), Path("out"), {"checkpoint": source, "digest": source}, verdict)
+
+    rename = Path.rename
+
+    def kill(path: Path, target: Path) -> Path:
+        if path.name.endswith(".part") and path.parent.joinpath(".out.old").exists():
+            raise RuntimeError
+        return rename(path, target)
+
+    deploy("a")
+    if not can_exchange:
+        monkeypatch.setattr(folder, "_exchange", lambda one, other: False)
+    with monkeypatch.context() as context, nullcontext() if can_exchange else pytest.raises(RuntimeError):
+        context.setattr(Path, "rename", kill)
+        deploy("b")
+    assert Path("out").exists() == can_exchange
+    deploy("b")
+    assert Path("out/model").read_text() == "b"
+    assert folder.is_deployed(Path("out"), "b")
+    assert not folder.is_deployed(Path("out"), "a")
+    assert [path.name for path in workspace.glob(".out*")] == []
 
 
 @pytest.mark.slow
