@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Any, Final
@@ -19,8 +21,8 @@ from training.pipelines.placeholders import DEPENDENCY, SECTIONS, fill, found, t
 from training.pipelines.reading import Kept, Made, Pipeline
 from training.pipelines.settings import Evaluate, Gate, Job, Promote
 
-EXAMINED: Final = "examined file"
-"""Under which kind of work it is remembered what a file makes."""
+EXAMINED: Final = "examined.json"
+"""The file in which it is remembered what the files of a pipeline make, as they were at the last look."""
 EVALUATION: Final = "evaluation"
 TYPES: Final = {"evaluate": EVALUATION, "sweep": EVALUATION, "gate": EVALUATION}
 """Kind of stage -> the type of what it publishes; a training makes what its config says, a job anything."""
@@ -236,24 +238,31 @@ def _configs(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]:
             continue
         key = _key([stage.kind, content, contents.named(content, path.parent) if stage.sweep else {}])
         asked[name] = (key, (stage.kind, str(path), changed))
-    for name, answer in _examined(asked, session).items():
+    for name, answer in _examined(pipeline, asked, session).items():
         yield from _compared(pipeline, name, answer)
 
 
-def _examined(asked: Mapping[str, tuple[str, Question]], session: Session) -> dict[str, Mapping[str, Any]]:
+def _examined(
+    pipeline: Pipeline, asked: Mapping[str, tuple[str, Question]], session: Session
+) -> dict[str, Mapping[str, Any]]:
     """What is known of each stage's file; good ones are looked at once, since that takes seconds."""
-    known: dict[str, Mapping[str, Any]] = {}
-    for name, (key, _) in asked.items():
-        try:
-            known[name] = session.work.get(EXAMINED, key).document
-        except UnknownName:
-            continue
-    new = [name for name in asked if name not in known]
-    for name, answer in zip(new, examine([asked[name][1] for name in new]), strict=True):
-        if "error" not in answer:
-            session.work.open(EXAMINED, asked[name][0], answer)
-        known[name] = answer
-    return {name: known[name] for name in asked if name in known}
+    kept = session.home / "pipelines" / pipeline.name / EXAMINED
+    try:
+        known: dict[str, Mapping[str, Any]] = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    new = [name for name, (key, _) in asked.items() if key not in known]
+    answers = {
+        asked[name][0]: answer for name, answer in zip(new, examine([asked[name][1] for name in new]), strict=True)
+    }
+    found = {name: {**known, **answers}[key] for name, (key, _) in asked.items()}
+    if new:
+        good = {key: found[name] for name, (key, _) in asked.items() if "error" not in found[name]}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(f"{EXAMINED}.{os.getpid()}")
+        part.write_text(json.dumps(good), encoding="utf-8")
+        part.replace(kept)
+    return found
 
 
 def _compared(pipeline: Pipeline, name: str, answer: Mapping[str, Any]) -> Iterator[ConfigError]:
