@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,13 +79,21 @@ class Contents:
         named = sorted({item["score"].partition(".")[0] for item in policy["require"]} - {"*"})
         return _hash([policy, [self.benchmark(benchmark) for benchmark in named]])
 
-    def named(self, value: Any, base: Path) -> dict[str, str]:
+    def settings(self, path: Path, changes: Sequence[str] = ()) -> str:
+        """Of what a YAML file says here and now, variables of the environment filled in."""
+        try:
+            return _hash(read_any(path, changes))
+        except HarnessError:  # the check has looked at it; if it went since, its absence is in the recipe
+            return ABSENT
+
+    def named(self, value: Any, base: Path, *, folders: bool = True) -> dict[str, str]:
         """What the texts within a value name -> its digest; YAML files with what is named in them.
 
         Too much rather than too little: what turns out to be the same is found out by whoever is asked.
 
         Args:
             base: the folder of the file that the value is from.
+            folders: whether folders count. Those that a command names are as often what it fills as what it reads.
         """
         found: dict[str, str] = {}
         seen: set[Path] = set()
@@ -96,9 +107,12 @@ class Contents:
                     found[f"registry {match[1]}:{match[2]}"] = self.version(match[1], match[2])
                 elif (path := _existing(text, base)) is not None and path not in seen:
                     seen.add(path)
-                    found[f"file {text}"] = self.file(path)
+                    if folders or path.is_file():
+                        found[f"file {text}"] = self.file(path)
                     if path.suffix in YAML:
                         waiting.append((_read(path), path.parent))
+                        if has_variables(path):
+                            found[f"variables in {text}"] = self.settings(path)
         return found
 
     @cached_property
@@ -109,6 +123,29 @@ class Contents:
         if folder not in self._folders:
             self._folders[folder] = _hash([list(line) for line in sorted(_walk(folder))])
         return self._folders[folder]
+
+
+def words(command: Sequence[str] | str) -> list[str]:
+    """The words of a command, and those of the texts that it hands to a shell; not the files that it writes by `>`."""
+    found: list[str] = []
+    written: set[str] = set()
+    for text in [command] if isinstance(command, str) else command:
+        found.append(text)
+        lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+        lexer.commenters, lexer.whitespace_split = "", True
+        with suppress(ValueError):  # a quotation that does not end: it is no command
+            parts = list(lexer)
+            written |= {after for sign, after in pairwise(parts) if sign.startswith(">")}
+            found += [name for part in parts for name in (part, part.partition("=")[2]) if name]
+    return [word for word in found if word not in written]
+
+
+def has_variables(path: Path) -> bool:
+    """Whether a file takes something from the environment."""
+    try:
+        return "${" in path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _walk(top: Path) -> Iterator[tuple[str, int, int]]:

@@ -15,6 +15,7 @@ from training.pipelines.reading import Made, Pipeline
 from training.pipelines.state import State
 
 DONE: Final = "done"
+FORCED: Final = "forced"
 OPEN: Final = ("waiting", "running")
 """An item that somebody may go on with."""
 
@@ -24,11 +25,11 @@ class Outcome:
     """A stage that is done, now or earlier.
 
     Attributes:
-        recipe: its recipe's id.
+        item: the name of what was carried out; another where the stage was carried out again.
         result: what it made and said.
     """
 
-    recipe: str
+    item: str
     result: Mapping[str, Json]
 
     def artifact(self, output: str) -> Artifact:
@@ -42,10 +43,12 @@ class Decision:
 
     Attributes:
         done: what it gives, where it need not be carried out.
+        name: of its item.
         item: what is gone on with or used again; None where it begins.
         why: in words.
     """
 
+    name: str
     recipe: Recipe
     inputs: Mapping[str, Artifact]
     why: str
@@ -115,21 +118,17 @@ class Decider:
         """
         self._state.refresh()
         inputs = self._inputs(name, made)
-        silent = {
-            other: made[other].recipe
-            for other in self._pipeline.graph[name]
-            if not self._pipeline.stages[other].outputs
-        }
-        found = recipe(self._pipeline, name, inputs, silent, self._contents)
+        found = recipe(self._pipeline, name, inputs, self._before(name, made), self._contents)
         item = self._state.same(name, found)
         why = self._why(name, found, item)
         if item is not None and item.status == DONE and why is None:
             said = "nothing changed" if name in self._choice.chosen else "nothing changed; not asked for"
-            return Decision(found, inputs, said, Outcome(found.id, item.result or {}), item)
+            return Decision(item.name, found, inputs, said, Outcome(item.name, item.result or {}), item)
         if name not in self._choice.chosen:
             return self._taken(name, found, inputs)
-        open_item = item if item is not None and item.status in OPEN else None
-        return Decision(found, inputs, why or "", None, open_item)
+        if item is not None and item.status in OPEN:
+            return Decision(item.name, found, inputs, why or "", None, item)
+        return Decision(self._state.fresh(name, found), found, inputs, why or "")
 
     def _inputs(self, name: str, made: Mapping[str, Outcome]) -> dict[str, Artifact]:
         return {
@@ -139,10 +138,26 @@ class Decider:
             for key, source in self._pipeline.sources(name).items()
         }
 
+    def _before(self, name: str, made: Mapping[str, Outcome]) -> dict[str, str]:
+        """What there must be before beside the inputs: of each stage the digests of what it publishes.
+
+        What a stage did that publishes nothing, nobody can tell: it counts as another thing each time.
+        """
+        taken = self._pipeline.sources(name).values()
+        found: dict[str, str] = {}
+        for other in self._pipeline.graph[name]:
+            outputs = self._pipeline.stages[other].outputs
+            for key in outputs:
+                if Made(other, key) not in taken:
+                    found[f"{other}.{key}"] = made[other].artifact(key).digest
+            if not outputs:
+                found[f"stage {other}"] = made[other].item
+        return found
+
     def _why(self, name: str, found: Recipe, item: WorkItem | None) -> str | None:
         """Why a stage must be carried out; None where it need not."""
         if name in self._choice.forced:
-            return "forced"
+            return FORCED
         if item is None:
             earlier = [other for other in self._state.of(name) if other.status == DONE]
             if not earlier:
@@ -164,6 +179,5 @@ class Decider:
             if usable and stands(stage, result, self._session) is None:
                 changes = "; ".join(found.changes(item.document["recipe"]))
                 said = f"not asked for; used as it was ({changes})"
-                before = Recipe(item.document["recipe"])
-                return Decision(found, inputs, said, Outcome(before.id, result), item)
+                return Decision(item.name, found, inputs, said, Outcome(item.name, result), item)
         raise UsageError(f"{name} was not done yet, and what is asked for rests on it; leave --from or --only out")

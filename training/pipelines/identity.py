@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from harness import HarnessError, Json
 from training.pipelines.commands import changes
-from training.pipelines.contents import Contents, named_file, read_any
+from training.pipelines.contents import Contents, has_variables, named_file, read_any, words
 from training.pipelines.reading import Kept, Pipeline
 from training.pipelines.settings import Deploy, Evaluate, Gate, Job, Promote, Stage
 
@@ -74,14 +76,16 @@ def recipe(
 
     Args:
         inputs: what it takes, by name.
-        after: stages that must come before and publish nothing -> their recipe's id.
+        after: what there must be before beside those -> by what it is known to be the same.
     """
     stage = pipeline.stages[name]
     parts: dict[str, Json] = {
         "settings": {stage.kind: stage.action.model_dump(mode="json", exclude_defaults=True)},
         **{f"input {key}": artifact.digest for key, artifact in inputs.items()},
-        **{f"stage {other}": known for other, known in after.items()},
+        **after,
     }
+    if stage.job is None:  # a job's program is its own
+        parts["vlm-harness"] = metadata.version("vlm-harness")
     if stage.outputs:
         parts["outputs"] = {key: output.model_dump(mode="json") for key, output in stage.outputs.items()}
     return Recipe(parts | dict(_read(pipeline, stage, contents)))
@@ -92,11 +96,18 @@ def _read(pipeline: Pipeline, stage: Stage, contents: Contents) -> Iterator[tupl
     action = stage.action
     if (named := named_file(pipeline, stage)) is not None:
         path, settings = named
-        yield f"file {os.path.relpath(path, pipeline.file.parent)}", contents.file(path)
+        shown = os.path.relpath(path, pipeline.file.parent)
+        yield f"file {shown}", contents.file(path)
+        if has_variables(path):
+            yield f"variables in {shown}", contents.settings(path, changes(settings))
         with suppress(HarnessError):  # the check has looked at it; if it went since, its absence is in the recipe
-            yield from contents.named(read_any(path, changes(settings)), path.parent).items()
+            content = read_any(path, changes(settings))
+            yield from contents.named(content, path.parent).items()
+            if stage.job is not None:
+                yield from contents.named(words(content["entry_point"] or ()), path.parent, folders=False).items()
     match action:
         case Job():
+            yield from contents.named(words(action.command), Path.cwd(), folders=False).items()
             for read in action.reads:
                 yield f"file {read}", contents.file(read)
         case Evaluate():

@@ -5,16 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from harness import GateFailed, HarnessError, Incomplete, LostClaim, Session, WorkItem
-from training.jobs.targets import Running
-from training.jobs.task import PREEMPTED
+from harness import HarnessError, Incomplete, LostClaim, Session, WorkItem
 from training.pipelines import progress
-from training.pipelines.artifacts import Ended, collect, failure
 from training.pipelines.deciding import Choice, Decider, Decision, Outcome
+from training.pipelines.finishing import Attempt, Finisher
 from training.pipelines.progress import ENDED, GOOD, Progress
 from training.pipelines.reading import Pipeline
 from training.pipelines.starting import Starter
@@ -26,8 +22,6 @@ LOOK_SECONDS: Final = 1.0
 """Between two looks at a stage that another process carries out."""
 GRACE_SECONDS: Final = 60.0
 """In which stages that are asked to stop may save what they have."""
-GATES: Final = ("gate", "promote", "deploy")
-"""Kinds of stages whose exit code 1 is that of a gate."""
 
 
 class Watcher:
@@ -38,16 +32,6 @@ class Watcher:
 
     def tick(self) -> None:
         """Some time has passed."""
-
-
-@dataclass
-class Attempt:
-    """A stage's process."""
-
-    decision: Decision
-    item: WorkItem
-    running: Running
-    note: dict[str, Any]
 
 
 class Driver:
@@ -72,6 +56,7 @@ class Driver:
         self._watcher = watcher or Watcher()
         self._state = State(session, pipeline.name)
         self._decider = Decider(pipeline, session, self._state, choice)
+        self._finisher = Finisher(pipeline, session, starter, self._state)
         self._made: dict[str, Outcome] = {}
         self._ready: dict[str, Decision] = {}
         self._attempts: dict[str, Attempt] = {}
@@ -132,23 +117,33 @@ class Driver:
         if decision.done is None:
             self._ready[name] = decision
             return
-        item = decision.item
-        assert item is not None
-        stage = self.stages[name]
-        stage.began, stage.ended, stage.log = item.note["began"], item.note["ended"], self._log(item.note)
-        stage.tries = item.note["starts"]
-        self._done(name, decision.done, progress.REUSED, decision.why)
+        assert decision.item is not None
+        self._reuse(name, decision.item, decision.done, decision.why)
+
+    def _reuse(self, name: str, item: WorkItem, outcome: Outcome, why: str) -> None:
+        self._finisher.tidy(name, item)  # whoever carried it out may have been killed before
+        self._recall(name, item.note)
+        self._made[name] = outcome
+        self.stages[name].result = outcome.result
+        self._change(name, progress.REUSED, why)
+
+    def _recall(self, name: str, note: Mapping[str, Any]) -> None:
+        """What is shown of a stage that was started, by whomever."""
+        if "log" in note:
+            stage = self.stages[name]
+            stage.began, stage.ended = note["began"], note.get("ended")
+            stage.log, stage.tries = self._starter.log(note), note["starts"]
 
     def _start(self) -> None:
         for name, decision in list(self._ready.items()):
             if not self._has_room(name):
                 continue
             del self._ready[name]
-            item = decision.item or self._state.add(name, decision.recipe)
+            item = decision.item or self._state.add(decision.name, decision.recipe)
             claimed = self._state.claim(item.name)
             if claimed is None:
                 self._awaited[name] = item, decision
-                self._change(name, progress.AWAITED, f"{item.process or 'another process'} carries it out")
+                self._change(name, progress.AWAITED, f"{_process(item)} carries it out")
             else:
                 self._begin(name, decision, claimed)
 
@@ -157,12 +152,11 @@ class Driver:
             running, note = self._starter.start(self._pipeline, name, decision, item, self._state)
         except HarnessError as error:
             if error.exit_code != Incomplete.exit_code:  # else it may have been started, and is found again
-                self._state.failed(item, str(error))
+                self._finisher.fail(item, progress.FAILED, str(error))
             self._fail(name, error)
             return
         self._attempts[name] = Attempt(decision, item, running, note)
-        stage = self.stages[name]
-        stage.began, stage.log, stage.tries = note["began"], self._log(note), note["starts"]
+        self._recall(name, note)
         self._change(name, progress.RUNNING, decision.why)
 
     def _has_room(self, name: str) -> bool:
@@ -192,43 +186,14 @@ class Driver:
             self._beat()
 
     def _ended(self, name: str, attempt: Attempt, code: int) -> None:
-        stage = self._pipeline.stages[name]
-        preempted = attempt.note["preempted"] + (code in PREEMPTED)
-        if code == 0:
-            self._collect(name, attempt)
-        elif code in PREEMPTED and preempted <= stage.retries:
-            reason = f"was ended from outside (exit code {code})"
-            self._give_back(attempt, reason, preempted)
-            self._state.refresh()
-            self._change(name, progress.WAITING, f"{reason}; goes on, {preempted} of {stage.retries} times")
-        else:
-            reason, said = failure(stage, code, self._log(attempt.note))
-            if code in PREEMPTED:
-                reason = f"was ended from outside {preempted} times; {reason}"
-            self.stages[name].result = said
-            self._state.failed(attempt.item, reason, said)
-            states = {Incomplete.exit_code: progress.INCOMPLETE}
-            if stage.kind in GATES:
-                states[GateFailed.exit_code] = progress.GATE_FAILED
-            self._change(name, states.get(code, progress.FAILED), reason)
-
-    def _collect(self, name: str, attempt: Attempt) -> None:
-        ended = Ended(
-            self._log(attempt.note), self._starter.folder(self._pipeline, name, attempt.item), attempt.decision.inputs,
-            {"pipeline": self._pipeline.name, "stage": name},
-        )  # fmt: skip
-        try:
-            result = collect(self._pipeline.stages[name], ended, self._session)
-        except HarnessError as error:
-            self._state.failed(attempt.item, str(error))
-            self._fail(name, error)
-            return
-        self.stages[name].ended = time.time()
-        note = {key: attempt.note[key] for key in ("began", "log", "starts")}
-        self._state.beat(attempt.item, {**note, "ended": self.stages[name].ended})
-        self._state.done(attempt.item, result)
-        self._decider.look_again()
-        self._done(name, Outcome(attempt.decision.recipe.id, result), progress.DONE, attempt.decision.why)
+        ending = self._finisher.finish(name, attempt, code)
+        stage = self.stages[name]
+        stage.result, stage.ended = ending.result, ending.ended
+        if ending.state == progress.DONE:
+            self._made[name] = Outcome(attempt.item.name, ending.result)
+            self._decider.look_again()
+        self._state.refresh()
+        self._change(name, ending.state, ending.why)
 
     def _look(self) -> None:
         """How it stands with stages that other processes carry out."""
@@ -239,9 +204,14 @@ class Driver:
         for name, (awaited, decision) in list(self._awaited.items()):
             item = self._state.named(awaited.name)
             if item.status in ("failed", "cancelled"):
-                self._change(name, progress.FAILED, f"{item.reason}; {item.process} carried it out")
+                self._recall(name, item.note)
+                result = dict(item.result or {})
+                state = result.pop("state", progress.FAILED)
+                self.stages[name].result = result
+                self._change(name, state, f"{item.reason}; {_process(item)} carried it out")
             elif item.status == "done":
-                self.stages[name].state = progress.WAITING
+                self._decider.look_again()
+                self._reuse(name, item, Outcome(item.name, item.result or {}), f"{_process(item)} carried it out")
             elif (claimed := self._state.claim(item.name)) is not None:  # its process has gone
                 self._begin(name, decision, claimed)
             else:
@@ -287,23 +257,10 @@ class Driver:
                 return
             del self._attempts[name]
             if code == 0:
-                self._collect(name, attempt)
+                self._ended(name, attempt, code)
                 return
-            self._give_back(attempt, why, attempt.note["preempted"])
+            self._finisher.give_back(attempt, why, attempt.note["preempted"])
             self._change(name, progress.INTERRUPTED, why)
-
-    def _give_back(self, attempt: Attempt, why: str, preempted: int) -> None:
-        """What is left of the note lets nobody look for a process that has ended."""
-        self._state.beat(attempt.item, {"preempted": preempted, "starts": attempt.note["starts"]})
-        self._state.give_back(attempt.item, why)
-
-    def _log(self, note: Mapping[str, Any]) -> Path:
-        return self._session.home.absolute() / str(note["log"])
-
-    def _done(self, name: str, outcome: Outcome, state: str, why: str) -> None:
-        self._made[name] = outcome
-        self.stages[name].result = outcome.result
-        self._change(name, state, why)
 
     def _fail(self, name: str, error: HarnessError) -> None:
         self._change(
@@ -319,3 +276,11 @@ class Driver:
 
     def _document(self) -> Mapping[str, Any]:
         return {"stages": [stage.document(self._session.home.absolute()) for stage in self.stages.values()]}
+
+
+def _process(item: WorkItem) -> str:
+    """Whoever has an item, as a person looks for it."""
+    if item.process is None:
+        return "another process"
+    machine, number, _ = item.process.rsplit(" ", 2)
+    return f"process {number} on {machine}"

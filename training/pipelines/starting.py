@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import HarnessError, Session, WorkItem
+from harness import HarnessError, Incomplete, Session, WorkItem
 from training.jobs.targets import Running, choose_target
 from training.jobs.task import Resources, Task
 from training.pipelines.commands import command
-from training.pipelines.deciding import Decision
+from training.pipelines.deciding import FORCED, Decision
 from training.pipelines.placeholders import DEPENDENCY
 from training.pipelines.reading import Pipeline
 from training.pipelines.settings import Job, Stage
@@ -46,7 +46,7 @@ class Starter:
         stage, note = pipeline.stages[name], dict(item.note)
         words = command(pipeline, stage, self._known(pipeline, name, decision, item))
         if "log" in note:
-            found = self._find(self._task(name, words, stage, note), note)
+            found = self._find(self._task(name, words, stage, note), note, is_forced=decision.why == FORCED)
             if found is not None:
                 return found, note
         note = {
@@ -59,10 +59,9 @@ class Starter:
             "key": f"{pipeline.name}-{name}-{uuid.uuid4().hex[:12]}",
         }
         state.beat(item, note)
+        self.clear(pipeline, name, item)
         for output in stage.outputs if isinstance(stage.action, Job) else ():
-            made = self.folder(pipeline, name, item) / "outputs" / output
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir(parents=True)
+            (self.folder(pipeline, name, item) / "outputs" / output).mkdir(parents=True)
         running = self._target.start(self._task(name, words, stage, note))
         note["target"] = dict(running.note)
         state.beat(item, note)
@@ -72,6 +71,14 @@ class Starter:
         """Where a stage's logs and what it makes lie."""
         _, recipe, number = item.name.split("/")
         return self._home / "pipelines" / pipeline.name / f"{name}-{recipe[:8]}-{number}"
+
+    def clear(self, pipeline: Pipeline, name: str, item: WorkItem) -> None:
+        """Removes what a stage made."""
+        shutil.rmtree(self.folder(pipeline, name, item) / "outputs", ignore_errors=True)
+
+    def log(self, note: Mapping[str, Any]) -> Path:
+        """Where the output of a stage that was started lies."""
+        return self._home / str(note["log"])
 
     def resources(self, stage: Stage) -> Resources:
         """What a stage needs of a machine."""
@@ -95,16 +102,29 @@ class Starter:
         if "OMP_NUM_THREADS" not in os.environ:  # stages at once would else compute on all cores, each of them
             environment["OMP_NUM_THREADS"] = str(max(1, int(resources.cpus / (stage.parallel or 1))))
         return Task(
-            name=name, command=words, folder=Path.cwd(), environment=environment, log=self._home / note["log"],
+            name=name, command=words, folder=Path.cwd(), environment=environment, log=self.log(note),
             resources=resources, key=note["key"],
         )  # fmt: skip
 
-    def _find(self, task: Task, note: Mapping[str, Any]) -> Running | None:
-        """The process that an earlier command started, at whatever place that was."""
-        target = self._target
-        if (note["engine"], note["options"]) != (self.engine, self._options):
-            try:
+    def _find(self, task: Task, note: Mapping[str, Any], *, is_forced: bool) -> Running | None:
+        """The process that an earlier command started, at whatever place that was; None where it has none.
+
+        Args:
+            is_forced: whether a place that does not answer is given up.
+
+        Raises:
+            Incomplete: the place does not answer.
+        """
+        try:
+            if (note["engine"], note["options"]) == (self.engine, self._options):
+                target = self._target
+            else:
                 target = choose_target(note["engine"], **note["options"])
-            except HarnessError:  # nobody answers there any more, and nothing can be at work where nobody is
+            return target.find(task, note.get("target", {}))
+        except HarnessError as error:
+            if is_forced:
                 return None
-        return target.find(task, note.get("target", {}))
+            raise Incomplete(
+                f"{task.name} was started with --engine {note['engine']} and may be at work there, but: {error}; the "
+                f"same command finds it again, and with --force {task.name} begins it anew"
+            ) from error

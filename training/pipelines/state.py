@@ -42,10 +42,13 @@ class State:
         """The newest item of a stage with this very recipe."""
         return next((item for item in reversed(self.of(stage)) if item.name.split("/")[1] == recipe.id[:16]), None)
 
-    def add(self, stage: str, recipe: Recipe) -> WorkItem:
-        """A new item for a stage; where another process adds it at the same time, it is the same one."""
+    def fresh(self, stage: str, recipe: Recipe) -> str:
+        """The name of the next item of a stage with this recipe; other processes come to the same."""
         before = sum(item.name.split("/")[1] == recipe.id[:16] for item in self.of(stage))
-        name = f"{stage}/{recipe.id[:16]}/{before + 1}"
+        return f"{stage}/{recipe.id[:16]}/{before + 1}"
+
+    def add(self, name: str, recipe: Recipe) -> WorkItem:
+        """The item of that name; new, unless another process has added it meanwhile."""
         self._store.add(self._work, {name: {"recipe": dict(recipe.parts)}})
         self.refresh()
         return self.named(name)
@@ -61,12 +64,20 @@ class State:
     def begin_run(self, document: Mapping[str, Json]) -> WorkItem:
         """Note that the pipeline is carried out now, by this process."""
         runs = self._store.open(RUNS, self._name)
+        self._end_killed(runs)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
         self._store.add(runs, {name: document})
         item = self._store.claim(runs, [name])
         if item is None:  # nobody else knows the name
             raise UsageError(f"{self._name}: {name} was taken by another process; run the same command again")
         return item
+
+    def _end_killed(self, runs: Work) -> None:
+        """Note of times whose process is gone that they ended with it."""
+        begun = [item.name for item in self._store.items(runs) if item.status == "running"]
+        while begun and (item := self._store.claim(runs, begun)) is not None:
+            begun.remove(item.name)
+            self._store.failed(item, "killed", item.note)
 
     def beat(self, item: WorkItem, note: Mapping[str, Any] | None = None) -> None:
         """Say that this process still has the item."""

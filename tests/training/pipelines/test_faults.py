@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 Run = Callable[..., Any]
-Start = Callable[[], "subprocess.Popen[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
 Write = Callable[..., Path]
 
 SLOW = """
@@ -38,10 +39,10 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def start() -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     """`harness pipeline` as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "harness", "pipeline", "p.yaml"],
+        [sys.executable, "-P", "-m", "harness", "pipeline", "p.yaml", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -51,9 +52,9 @@ def begin() -> Iterator[Start]:
     """Start the pipeline as a process of its own, and wait until its first stage is at work."""
     begun: list[subprocess.Popen[str]] = []
 
-    def call() -> subprocess.Popen[str]:
+    def call(*arguments: str) -> subprocess.Popen[str]:
         before = len(lines("a"))
-        begun.append(start())
+        begun.append(start(*arguments))
         wait_until(lambda: len(lines("a")) > before)
         return begun[-1]
 
@@ -92,6 +93,7 @@ def test_what_ended_while_nobody_looked_is_not_done_again(write: Write, begin: S
     assert len(lines("a")) == 1
 
 
+@pytest.mark.slow
 def test_two_at_once_carry_each_stage_out_once(write: Write, begin: Start) -> None:
     write(SLOW)
     one = begin()
@@ -105,6 +107,33 @@ def test_two_at_once_carry_each_stage_out_once(write: Write, begin: Start) -> No
         _, err = process.communicate(timeout=30)
         assert process.returncode == 0, err
     assert (len(lines("a")), len(lines("b"))) == (1, 1)
+
+
+def test_two_carry_out_once_what_both_had_decided_before(write: Write, begin: Start) -> None:
+    """Each does one stage at a time: the first decides about b, which the other then does, and goes on with c."""
+    stages = SLOW.replace("depends_on: a", "resources: {cpus: 1}").replace("{depends_on_artifact}", "b")
+    write(f"{stages}c:\n  depends_on: a\n  job: {{command: ['true']}}")
+    one = begin("--parallel", "1")
+    other = start("--parallel", "1")
+    wait_until(lambda: lines("b"))
+    Path("go").touch()
+    for process in (one, other):
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+    assert (len(lines("a")), lines("b")) == (1, ["b"])
+
+
+def test_who_waits_ends_as_who_carried_it_out(write: Write, begin: Start) -> None:
+    write(SLOW.replace("echo done > $0/x", "exit 3"))
+    one = begin()
+    other = start()
+    begins = other.stderr.readline()  # type: ignore[union-attr]
+    Path("go").touch()
+    _, err = other.communicate(timeout=30)
+    one.communicate(timeout=30)
+    assert (one.returncode, other.returncode) == (3, 3), err
+    assert begins == f"a: awaited: process {one.pid} on {platform.node()} carries it out\n"
+    assert err.startswith(f"a: incomplete: exit code 3; process {one.pid} on {platform.node()} carried it out\n  its")
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_only_from_and_force_choose_stages(run: Run) -> None:
     assert taken.states == {"a": "reused", "b": "reused", "c": "reused", "d": "done"}
     assert ran() == ["d"]
     assert "a: reused (not asked for; used as it was (job.command.2:" in taken.said
-    assert run(None, "--force", "b").states == {"a": "reused", "b": "done", "c": "reused", "d": "reused"}
+    assert run(None, "--force", "b").states == {"a": "reused", "b": "done", "c": "reused", "d": "done"}
     wrong = run(None, "--only", "a", "--force", "b")
     assert (wrong.code, "--force b: is not among the stages" in wrong.said) == (2, True)
     assert "unknown stage 'e'" in run(None, "--from", "e").said
@@ -197,6 +197,82 @@ def test_files_that_are_read_are_part_of_it(run: Run) -> None:
     assert run(None).stages["a"]["why"] == "file x changed"
     Path("folder", "y").write_text("new")
     assert run(None).stages["a"]["why"] == "file folder changed"
+
+
+def test_what_a_command_names_is_part_of_it(run: Run) -> None:
+    """A program, also one that a shell is told of, but not the file that it writes."""
+    Path("make.py").write_text("1")
+    Path("tool.sh").write_text("cat $1 >> ran")
+    Path("x.txt").write_text("one")
+    stages = """
+a:
+  job: {command: [cat, make.py]}
+b:
+  job: {command: [sh, -c, "sh tool.sh x.txt; echo b > made.txt", "."]}
+"""
+    run(stages)
+    assert set(run(None).states.values()) == {"reused"}
+    Path("make.py").write_text("2")
+    changed = run(None)
+    assert (changed.states, changed.stages["a"]["why"]) == ({"a": "done", "b": "reused"}, "file make.py changed")
+    for path, text in (("tool.sh", "cat $1 $1 >> ran"), ("x.txt", "two")):
+        Path(path).write_text(text)
+        assert run(None).stages["b"]["why"] == f"file {path} changed"
+    assert set(run(None).states.values()) == {"reused"}
+
+
+def test_what_a_job_s_file_takes_from_the_environment_is_part_of_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYVAR", "1")
+    Path("tool.sh").write_text("true")
+    Path("job.yaml").write_text('entry_point: sh tool.sh ${args}\nparameters: {x: "${MYVAR}"}\n')
+    stages = "a:\n  job: {file: job.yaml}"
+
+    def why() -> str:
+        return str(run(stages, "--dry-run").stages["a"]["why"])
+
+    assert run(stages).code == 0
+    assert why() == "nothing changed"
+    monkeypatch.setenv("MYVAR", "2")
+    assert why() == "variables in job.yaml changed"
+    monkeypatch.setenv("MYVAR", "1")
+    Path("tool.sh").write_text("false")
+    assert why() == "file tool.sh changed"
+
+
+SILENT = """
+a:
+  job: {command: [sh, -c, "echo {parameters.v} > state"]}
+b:
+  depends_on: a
+  job: {command: [sh, -c, "cp state $0", "{outputs.d}"]}
+  outputs: {d: {name: d, type: dataset}}
+"""
+LOUD = """
+a:
+  job: {command: [sh, -c, "echo {parameters.v} > state; cp state $0", "{outputs.d}"]}
+  outputs: {d: {name: d, type: dataset}}
+b:
+  depends_on: a
+  job: {command: [cat, state]}
+"""
+
+
+def test_what_must_come_before_is_part_of_it(run: Run) -> None:
+    for stages, file in ((LOUD, "b"), (SILENT, "a")):
+        run(stages, parameters="{v: 1}")
+        assert set(run(None).states.values()) == {"reused"}
+        assert run(None, "--set", "v=2").states == {"a": "done", "b": "done"}, file
+        assert set(run(None).states.values()) == {"reused"}
+    assert run(None, "--force", "a").states == {"a": "done", "b": "done"}  # nobody can tell what it did
+
+
+def test_what_was_used_as_it_was_is_taken_for_what_it_was(run: Run) -> None:
+    run(SILENT, parameters="{v: 1}")
+    assert run(None, "--from", "b", "--set", "v=2").states == {"a": "reused", "b": "reused"}
+    both = run(None, "--set", "v=2")
+    assert both.states == {"a": "done", "b": "done"}
+    with open_session() as session:
+        assert (session.checkpoints.resolve("d", "latest").checkout() / "state").read_text() == "2\n"
 
 
 def test_versions_of_the_registry_are_taken_by_their_digest(run: Run) -> None:
