@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from tests_support import ROOT, Command, write_settings, write_trivia
 
 # Workers share the cores, and threads that wait for one another spin. Torch reads it on import, here and in children.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell's background jobs ignore SIGINT, and so would the children of their tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A machine with other work is no defect of what is tested.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

@@ -83,13 +83,7 @@ def test_an_interrupted_run_goes_on_and_equals_an_unbroken_one(
     command = (*EVAL, "--batch", "4", "--json")
     slow = [option.replace("acme-parrot:last", "acme-parrot:last,sleep=0.3") for option in command]
     environment = {**os.environ, "PYTHONPATH": str(third_party)}
-    # A shell's background jobs ignore SIGINT, and so would their children: undo that for the one that is to get it.
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "harness", *slow],
-        env=environment,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
-    )
+    process = subprocess.Popen([sys.executable, "-P", "-m", "harness", *slow], env=environment, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     done = 0
     while not 4 <= done < 40 and time.monotonic() < deadline:
