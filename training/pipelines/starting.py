@@ -45,7 +45,7 @@ class Starter:
         """
         stage, note = pipeline.stages[name], dict(item.note)
         words = command(pipeline, stage, self._known(pipeline, name, decision, item))
-        if "log" in note:
+        if "key" in note:
             found = self._find(self._task(name, words, stage, note), note, is_forced=decision.why == FORCED)
             if found is not None:
                 return found, note

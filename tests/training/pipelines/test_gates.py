@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ deploy:
 PARAMETERS = "{right: 70, policy: production}"
 
 
-def test_from_a_model_to_its_deployed_folder_and_to_a_gate_that_fails(run: Run, book: Path, cli: Command) -> None:
+def test_from_a_model_to_its_deployed_folder_and_to_a_gate_that_fails(
+    run: Run, book: Path, cli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     passed = run(BOOK, parameters=PARAMETERS)
     assert (passed.code, set(passed.states.values())) == (0, {"done"}), passed.said
     scores = passed.stages["evaluate"]["scores"]
@@ -58,6 +61,11 @@ def test_from_a_model_to_its_deployed_folder_and_to_a_gate_that_fails(run: Run, 
     assert json.loads(Path("out/book/deployment.json").read_text())["digest"] == model.digest
     assert "of policy `production`: pass" in Path("out/book/README.md").read_text()
     assert set(run(None).states.values()) == {"reused"}
+    with monkeypatch.context() as context:
+        context.setattr(metadata, "version", lambda name: "99.0")
+        planned = {name: (stage["action"], stage["why"]) for name, stage in run(None, "--dry-run").stages.items()}
+    assert planned["train"] == ("reuse", "nothing changed")  # the program of a job is its own
+    assert planned["evaluate"] == ("run", "vlm-harness changed")
 
     failed = run(None, "--set", "policy=severe")
     assert failed.code == 1

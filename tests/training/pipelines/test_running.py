@@ -237,6 +237,7 @@ def test_what_a_job_s_file_takes_from_the_environment_is_part_of_it(run: Run, mo
     monkeypatch.setenv("MYVAR", "1")
     Path("tool.sh").write_text("false")
     assert why() == "file tool.sh changed"
+    assert len(json.loads(Path("home/pipelines/p/examined.json").read_text())) == 1
 
 
 SILENT = """
