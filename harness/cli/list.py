@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.output import config_option, emit_json, json_option, number, say, table
+from harness.errors import near
 from harness.host import Catalog, build_catalog
 from harness.types import Json
 
@@ -22,12 +23,27 @@ STORED = ("runs", "trainings", "sweeps", "pipelines", "checkpoints")
 KINDS = (*CATALOG, "plugins", *STORED)
 
 
+def _known(context: click.Context, parameter: click.Parameter, kind: str | None) -> str | None:
+    if kind is not None and kind not in KINDS:
+        matches = near(kind, KINDS)
+        tail = f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(KINDS)}"
+        raise click.BadParameter(f"there is no kind {kind!r} ({tail})")
+    return kind
+
+
+def _beginning(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    return [kind for kind in KINDS if kind.startswith(begun)]
+
+
 @click.command("list")
-@click.argument("kind", type=click.Choice(KINDS), required=False)
+@click.argument("kind", required=False, metavar="[KIND]", callback=_known, shell_complete=_beginning)
 @config_option
 @json_option
 def command(kind: str | None, config: Path | None, as_json: bool) -> None:
-    """List models, benchmarks and metrics, or one KIND of thing."""
+    """List models, benchmarks and metrics, or one KIND of thing.
+
+    KIND is one of these, or plugins, runs, trainings, sweeps, pipelines or checkpoints.
+    """
     catalog = build_catalog() if kind not in STORED else None
     if catalog is None:
         document = {str(kind): _stored(str(kind), config)}

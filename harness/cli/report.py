@@ -40,9 +40,9 @@ OWN = 150_000
 @click.option("--training", "trained", multiple=True, metavar="ID",
               help="A training, by its id or the id's beginning; several are laid over each other.")  # fmt: skip
 @click.option("--sweep", "sweeps", multiple=True, metavar="NAME",
-              help="A sweep instead, by its name: `harness list sweeps` shows them.")  # fmt: skip
+              help="A sweep instead, by its name: `harness list sweeps` shows them. HTML only.")  # fmt: skip
 @click.option("--pipeline", "pipelines", multiple=True, metavar="NAME",
-              help="A pipeline instead, by its name: `harness list pipelines` shows them.")  # fmt: skip
+              help="A pipeline instead, by its name: `harness list pipelines` shows them. HTML only.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="The file to write; `-` is stdout.  [default: report.html, and stdout for md and json]")  # fmt: skip
 @click.option(
@@ -64,6 +64,8 @@ def command(
     RUN is a run's id or its beginning, as `harness list runs` shows it, or a model, whose newest complete run of each
     benchmark is meant. Runs on the same data are put side by side. Where a training of this workspace made a run's
     checkpoint, its curves are shown; a training's id in the place of a run shows that training alone.
+
+    A sweep or a pipeline is one HTML page of its own; `harness sweep --json` and `harness pipeline --json` have JSON.
     """
     kind = kind or _kind(out)
     if sweeps or pipelines:
@@ -111,6 +113,9 @@ def _report_sweep(name: str, target: Path, config: Path | None) -> None:
     with open_session(config=config) as session:
         called = [work for work in session.work.all("sweep") if name in (work.name, work.document["name"])]
         work = called[0] if called else session.work.get("sweep", name)  # which says what there is
+        if len(called) > 1:
+            others = ", ".join(other.name for other in called[1:])
+            say(f"{name}: {len(called)} sweeps are called that; this is the newest, {work.name}; the others: {others}")
         items = session.work.items(work)
         content = render_sweep(SweepReport(work, items))
     _put(target, content, plural(len(items), "trial"))

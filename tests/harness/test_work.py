@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests_support import Command
 
 from harness import LostClaim, UnknownName
 from harness.database import Database
+from harness.processes import in_words, this_process
 from harness.work import CANCELLED, DONE, FAILED, LEASE_SECONDS, RUNNING, WAITING, WorkStore
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -147,3 +149,28 @@ def test_the_item_of_a_killed_worker_is_claimed_again(store: WorkStore, tmp_path
     item = store.claim(work)
     assert item is not None
     assert (item.name, item.attempt) == ("only", 2)
+
+
+def test_a_process_is_told_in_words() -> None:
+    assert in_words("my vm 24855 2824536") == "process 24855 on my vm"
+    assert in_words(this_process()).startswith(f"process {os.getpid()} on ")
+
+
+def test_of_several_sweeps_of_a_name_the_one_that_is_shown_is_told(cli: Command, workspace: Path) -> None:
+    store = WorkStore(Database(workspace / "home"))
+    document = {"name": "x", "method": "grid", "metric": {"name": "loss", "goal": "minimize"}, "parameters": ["a"],
+                "constraints": [], "description": None, "size": None}  # fmt: skip
+    for name in ("x-1", "x-2"):
+        store.add(store.open("sweep", name, document), {f"trial-of-{name}": {"parameters": {"a": 1}}})
+    both = cli("report", "--sweep", "x")
+    assert "x: 2 sweeps are called that; this is the newest, x-2; the others: x-1\n" in both.stderr
+    assert "trial-of-x-2" in (workspace / "report.html").read_text()
+    one = cli("report", "--sweep", "x-1")
+    assert (one.returncode, "sweeps are called" in one.stderr) == (0, False)
+    assert "trial-of-x-1" in (workspace / "report.html").read_text()
+
+
+def test_a_kind_of_thing_that_there_is_not(cli: Command) -> None:
+    listed = cli("list", "sweep")
+    assert (listed.returncode, "there is no kind 'sweep' (did you mean 'sweeps'?)" in listed.stderr) == (2, True)
+    assert max(map(len, cli("list", "--help").stdout.splitlines())) <= 80
