@@ -199,6 +199,9 @@ def test_the_job_of_a_killed_agent_goes_on_and_is_taken_over(session: Session, q
     (one,) = json.loads(out)["jobs"]
     assert (one["job"], one["exit_code"], one["result"], one["starts"]) == (name, 0, {"y": 1}, 1)
     assert Path("runs").read_text() == "x\n", "it ran once"
+    (item,) = session.work.items(queue)
+    assert item.began is not None
+    assert item.note["began"] < item.began, "it took as long as it ran, not as long as the second agent followed it"
 
 
 def test_the_same_command_goes_on_after_its_kill_and_learns_an_end_that_nobody_saw(
@@ -492,6 +495,8 @@ def test_queues_are_made_filled_shown_and_removed(cli: Command, workspace: Path)
     assert re.search(r"good-1 +done +1 +\d+\.\d s +x 1\b", table), "a result is told in words"
     assert "ended with exit code 4" in shown
     assert cli("queue", "retry", "gpu").stdout == "2 wait again\n"
+    assert cli("queue", "cancel", "gpu", "bad-1").stdout == "1 cancelled\n"
+    assert cli("queue", "retry", "gpu", "bad-1").stdout == "1 waits again\n"
     assert cli("queue", "rm", "gpu").returncode == 2
     assert cli("queue", "rm", "gpu", "--force").returncode == 0
     assert json.loads(cli("queue", "list", "--json").stdout)["queues"] == []
