@@ -46,7 +46,7 @@ test: $(DEVELOPED)  ## Check style and types, and run the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -P -m pytest --numprocesses 2
+	$(BIN)/python -P -m pytest --numprocesses 2 --dist worksteal
 
 test-slow: $(DEVELOPED)  ## Run the tests that take long by nature
 	$(BIN)/python -P -m pytest -m slow
