@@ -179,13 +179,27 @@ def _end(item: WorkItem) -> str:
 
 
 def _figures(value: Mapping[str, Json] | None) -> str:
-    """The first figures and words of a result; `--json` has all of it."""
-    short = [
+    """The checkpoints, main scores or first figures of a result, which may be anything; `--json` has all of it."""
+    within = [part for inner in (value or {}).values() if isinstance(inner, list) for part in inner]
+    told = [said for part in within if isinstance(part, Mapping) and (said := _made(part))]
+    told += [
         f"{key} {figure:.4g}" if isinstance(figure, float) else f"{key} {figure}"
         for key, figure in (value or {}).items()
         if isinstance(figure, str | int | float) and len(str(figure)) <= SHORT
     ]
-    return ", ".join(short[:FIGURES])
+    return ", ".join(told[:FIGURES])
+
+
+def _made(part: Mapping[str, Json]) -> str:
+    """What a stage of `harness train`, or a run of `harness eval`, gave."""
+    match part:
+        case {"checkpoint": str(version)}:
+            return version
+        case {"benchmark": {"name": str(name)}, "scores": {**scores}}:
+            for figure, score in scores.items():
+                if isinstance(score, Mapping) and isinstance(score.get("value"), int | float):
+                    return f"{name}.{figure} {score['value']:.3f}"
+    return ""
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str]) -> None:

@@ -502,6 +502,23 @@ def test_queues_are_made_filled_shown_and_removed(cli: Command, workspace: Path)
     assert json.loads(cli("queue", "list", "--json").stdout)["queues"] == []
 
 
+def test_a_queue_shows_what_its_jobs_made(cli: Command, workspace: Path, session: Session) -> None:
+    said = {
+        "train": {"stages": [{"checkpoint": "net:v3", "scores": {}}]},
+        "eval": {"runs": [{"benchmark": {"name": "gqa"}, "scores": {"exact": {"value": 0.51249}, "f": {"value": 1}}}]},
+        "other": {"loss": 0.123456, "words": "x" * 99, "ok": True, "parts": [1, {"benchmark": 2}, {"scores": 3}]},
+    }
+    for name, value in said.items():
+        (workspace / f"{name}.yaml").write_text(json.dumps({"entry_point": ["echo", json.dumps(value)]}))
+        session.work.open("queue", "q", {"on": None, "options": {}})
+        assert cli("launch", f"{name}.yaml", "--queue", "q").returncode == 0
+    Agent(session, session.work.get("queue", "q"), count=3).run()
+    shown = [
+        line.split(" s ")[-1].strip() for line in cli("queue", "show", "q").stdout.splitlines() if " done " in line
+    ]
+    assert shown == ["net:v3", "gqa.exact 0.512", "loss 0.1235, ok True"]
+
+
 def test_a_queue_says_where_its_jobs_run(cli: Command, workspace: Path, session: Session) -> None:
     (workspace / "job.yaml").write_text("entry_point: 'true'\n")
     assert cli("queue", "create", "far", "--on", "ray", "--address", "http://127.0.0.1:1").returncode == 0
