@@ -24,6 +24,9 @@ SWEEPS: Final = 4
 """Passes in which stages are put near what they depend on."""
 GOOD: Final = ("done", "reused")
 BAD: Final = ("failed", "gate failed")
+ENDED_BADLY: Final = (BAD, ("incomplete",))
+"""The first of these says how a pipeline stands."""
+SAID: Final = {"gate failed": "did not let the model pass", "incomplete": "is incomplete"}
 MARKS: Final = {
     "done": "✓", "reused": "↻", "failed": "✗", "gate failed": "✗", "incomplete": "?", "interrupted": "‖",
     "running": "▶", "awaited": "▶",
@@ -82,13 +85,14 @@ class PipelineReport:
     @property
     def headline(self) -> str:
         """How it stands, in a sentence."""
-        bad = [stage for stage in self.stages if stage["state"] in BAD]
+        bad = [stage for state in ENDED_BADLY for stage in self.stages if stage["state"] in state]
         if self.run is not None and self.run.status == RUNNING and is_gone(self.run.process or ""):
             return "Its command was killed; the same command goes on, and stages may be at work meanwhile"
         if bad:
             first = bad[0]
-            left = sum(stage["state"] == "stopped" for stage in self.stages)
-            what = "did not let the model pass" if first["state"] == "gate failed" else "failed"
+            resting = _resting_on(first["stage"], self._graph)
+            left = sum(stage["state"] == "stopped" for stage in self.stages if stage["stage"] in resting)
+            what = SAID.get(first["state"], first["state"])
             after = f"; {plural(left, 'stage')} that {'rests' if left == 1 else 'rest'} on it: not carried out"
             return f"{first['stage']} {what}: {first['why']}" + (after if left else "")
         good = [stage for stage in self.stages if stage["state"] in GOOD]
@@ -210,6 +214,14 @@ def _ended(item: WorkItem) -> str:
 def _curve(x: float, y: float, to_x: float, to_y: float) -> str:
     middle = (x + to_x) / 2
     return f"C{middle:g} {y:g} {middle:g} {to_y:g} {to_x:g} {to_y:g}"
+
+
+def _resting_on(name: str, graph: Mapping[str, Sequence[str]]) -> set[str]:
+    """What depends on a stage by any way, and the stage."""
+    found = {name}
+    while more := {other for other, before in graph.items() if other not in found and not found.isdisjoint(before)}:
+        found |= more
+    return found
 
 
 def _needed(graph: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:

@@ -100,14 +100,25 @@ c:
   job: {command: [touch, c]}
 d:
   job: {command: [touch, d]}
+e:
+  job: {command: [sh, -c, "exit 3"]}
+f:
+  depends_on: e
+  job: {command: [touch, f]}
 """
-    failed = run(stages)
+    failed = run(stages, "--report", "page.html")
     assert failed.code == 2  # 1 is a failed gate's
-    assert failed.states == {"a": "failed", "b": "stopped", "c": "stopped", "d": "done"}
+    assert failed.states == {
+        "a": "failed", "b": "stopped", "c": "stopped", "d": "done", "e": "incomplete", "f": "stopped",
+    }  # fmt: skip
+    assert "a failed: exit code 1: broken; 2 stages that rest on it: not carried out" in Path("page.html").read_text()
     assert [Path(name).exists() for name in "bcd"] == [False, False, True]
     assert "a: failed: exit code 1: broken\n  │ broken\n  its whole output is in " in failed.said
-    again = run(stages.replace("exit 1", "exit 0"))
-    assert again.states == {"a": "done", "b": "done", "c": "done", "d": "reused"}
+    again = run(stages.replace("exit 1", "exit 0"), "--report", "page.html")
+    assert again.states == {
+        "a": "done", "b": "done", "c": "done", "d": "reused", "e": "incomplete", "f": "stopped",
+    }  # fmt: skip
+    assert "e is incomplete: exit code 3; 1 stage that rests on it: not carried out" in Path("page.html").read_text()
 
 
 @pytest.mark.parametrize(("code", "ours"), [(2, 2), (3, 3), (130, 2)])
