@@ -110,7 +110,9 @@ def _run(session: Session, settings: JobSettings, order: Order, *, as_json: bool
     if not ended:
         why = kept.reason or kept.status
         _print(document(session, kept), f"{item.name}: {agent.left().get(item.name, why)}", as_json)
-        return int((kept.result or {}).get("exit_code", INCOMPLETE))
+        return (
+            int((kept.result or {}).get("exit_code", INCOMPLETE)) if kept.status in ("done", "failed") else INCOMPLETE
+        )
     (end,) = ended
     if end.error is not None:
         raise end.error
