@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from harness import Session, open_session
+from training.pipelines import checking
 from training.pipelines.contents import ABSENT, Contents
+from training.pipelines.identity import Recipe, recipe
+from training.pipelines.reading import read_pipeline
 
 
 @pytest.fixture
@@ -79,3 +83,37 @@ def test_links_that_go_round_end(session: Session, book: Path) -> None:
     Path("round/x").write_text("x")
     Path("round/again").symlink_to(Path("round").absolute())
     assert Contents(session).file(Path("round")) == Contents(session).file(Path("round"))
+
+
+def test_a_job_is_its_program_and_what_its_file_takes_from_the_environment(
+    session: Session, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = read_pipeline(write("a:\n  job: {file: job.yaml}"))
+    Path("tool.sh").write_text("true")
+    Path("job.yaml").write_text('entry_point: sh tool.sh ${args}\nparameters: {x: "${MYVAR}"}\n')
+    monkeypatch.setenv("MYVAR", "1")
+
+    def made() -> Recipe:
+        return recipe(pipeline, "a", {}, {}, Contents(session))
+
+    before = made()
+    assert not made().changes(before.parts)
+    monkeypatch.setenv("MYVAR", "2")
+    assert made().changes(before.parts) == ["variables in job.yaml changed"]
+    monkeypatch.setenv("MYVAR", "1")
+    Path("tool.sh").write_text("false")
+    assert made().changes(before.parts) == ["file tool.sh changed"]
+
+
+def test_a_file_is_looked_at_once_as_it_is(
+    session: Session, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was before is not kept for ever."""
+    looks: list[int] = []
+    monkeypatch.setattr(checking, "examine", lambda asked: looks.append(len(asked)) or [{"name": "j"} for _ in asked])
+    pipeline = read_pipeline(write("a:\n  job: {file: job.yaml}\nb:\n  job: {file: job.yaml, set: {name: b}}"))
+    for name in ("x", "x", "y"):
+        Path("job.yaml").write_text(f"name: {name}\nentry_point: 'true'\n")
+        checking.check(pipeline, session)
+    assert looks == [2, 0, 1]
+    assert len(json.loads(Path("home/pipelines/p/examined.json").read_text())) == 2

@@ -232,25 +232,6 @@ b:
     assert set(run(None).states.values()) == {"reused"}
 
 
-def test_what_a_job_s_file_takes_from_the_environment_is_part_of_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MYVAR", "1")
-    Path("tool.sh").write_text("true")
-    Path("job.yaml").write_text('entry_point: sh tool.sh ${args}\nparameters: {x: "${MYVAR}"}\n')
-    stages = "a:\n  job: {file: job.yaml}"
-
-    def why() -> str:
-        return str(run(stages, "--dry-run").stages["a"]["why"])
-
-    assert run(stages).code == 0
-    assert why() == "nothing changed"
-    monkeypatch.setenv("MYVAR", "2")
-    assert why() == "variables in job.yaml changed"
-    monkeypatch.setenv("MYVAR", "1")
-    Path("tool.sh").write_text("false")
-    assert why() == "file tool.sh changed"
-    assert len(json.loads(Path("home/pipelines/p/examined.json").read_text())) == 1
-
-
 SILENT = """
 a:
   job: {command: [sh, -c, "echo {parameters.v} > state"]}
