@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +31,10 @@ MARK: Final = "HARNESS_TRIAL"
 
 LOCAL: Final = "local"
 """The address that begins a new cluster."""
+AUTO: Final = "auto"
+"""The address of the cluster that runs here."""
+PATIENCE: Final = 30.0
+"""Seconds in which a cluster must answer; Ray waits for ever for one that is dead."""
 ADVICE: Final = "give --address HOST:PORT of one that runs, or `local` to start one here"
 
 
@@ -35,12 +42,13 @@ class RayTasks:
     """Starts tasks on a cluster whose machines see the same folders as this one.
 
     Args:
-        address: the cluster's, or `local` for a new one that ends with this process; where there is none, the one
-            that `RAY_ADDRESS` names or that runs here, and else a new one.
+        address: the cluster's; `auto` for the one that runs here; `local` for a new one that ends with this process.
+            Where there is none, it is what `RAY_ADDRESS` says, and else `local`: where a cluster ran before, what is
+            left of it would be taken for one.
 
     Raises:
         MissingExtra: ray is not installed.
-        HarnessError: no cluster answers at that address.
+        HarnessError: no cluster answers at that address, or none can be started.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -51,24 +59,23 @@ class RayTasks:
         self._ray: Any = ray
         self._own = not ray.is_initialized()
         if self._own:
-            self._connect(address or os.environ.get("RAY_ADDRESS"))
+            self._connect(address or os.environ.get("RAY_ADDRESS") or LOCAL)
 
-    def _connect(self, address: str | None) -> None:
+    def _connect(self, address: str) -> None:
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-        if address not in (None, "auto", LOCAL):
-            _check_reachable(str(address))
-        with _keeping_signals():
-            try:
-                if address != LOCAL:
-                    with suppress(*([ConnectionError] if address is None else [])):
-                        self._ray.init(address=address or "auto", **quiet)
-                        return
-                self._ray.init(address=LOCAL, include_dashboard=False, **quiet)
-            except Exception as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise HarnessError(
-                    f"no Ray cluster answers at {address or 'this machine'} ({reason}); {ADVICE}"
-                ) from error
+        if address not in (AUTO, LOCAL):
+            _check_reachable(address)
+        try:
+            if address == LOCAL:
+                os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else Ray tells its makers of it
+                with _keeping_signals():
+                    self._ray.init(address=LOCAL, include_dashboard=False, **quiet)
+            else:
+                _within(PATIENCE, lambda: self._ray.init(address=address, **quiet))
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            what = "Ray cannot be started" if address == LOCAL else f"no Ray cluster answers at {address}"
+            raise HarnessError(f"{what} ({reason}); {ADVICE}") from error
 
     def room(self, needs: Resources) -> int:
         """How many such tasks the cluster carries at once, at least one."""
@@ -127,6 +134,27 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise HarnessError(f"no Ray cluster answers at {address} ({error.strerror or error}); {ADVICE}") from error
+
+
+def _within(seconds: float, connect: Callable[[], object]) -> None:
+    """Connects beside the main thread, which alone can still end what never returns.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    ended: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            ended.set_result(connect())
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
+            ended.set_exception(error)
+
+    threading.Thread(target=run, name="ray", daemon=True).start()
+    try:
+        ended.result(seconds)
+    except FutureTimeout:
+        raise TimeoutError(f"nothing after {seconds:g} s") from None
 
 
 @contextmanager

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
+import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -75,3 +79,23 @@ def test_no_cluster_answers(sweeps: Any, address: str) -> None:
     told = sweeps.run("it.yaml", "--engine", "ray", "--address", address, code=2)
     assert address in told["said"]
     assert "give --address HOST:PORT" in told["said"]
+
+
+def test_a_dead_cluster_is_not_waited_for(sweeps: Any) -> None:
+    """What listens there takes the connection and never answers, as where a cluster has died."""
+    sweeps.write(LASTING)
+    temporary = Path(tempfile.mkdtemp(prefix="ray"))  # short, since it holds sockets
+    environment = {"RAY_TMPDIR": str(temporary), "RAY_ADDRESS": ""}
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        address = f"127.0.0.1:{dead.getsockname()[1]}"
+        (temporary / "ray").mkdir()
+        (temporary / "ray" / "ray_current_cluster").write_text(address)
+        began = time.monotonic()
+        said = sweeps.run("it.yaml", "--engine", "ray", "--address", address, code=2, environment=environment)["said"]
+        assert f"no Ray cluster answers at {address} (" in said
+        assert "give --address HOST:PORT" in said
+        assert time.monotonic() - began < 90
+        sweeps.write(LASTING.replace("1, 2, 3, 4", "1"))
+        told = sweeps.run("it.yaml", "--engine", "ray", environment=environment)
+    shutil.rmtree(temporary)
+    assert told["counts"] == {"all": 1, "done": 1}
