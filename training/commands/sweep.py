@@ -19,8 +19,9 @@ from rich.text import Text
 from harness import Incomplete, Json, Session, WorkItem, open_session
 from training.jobs.targets import Target, choose_target
 from training.sweeps.handing import Place
+from training.sweeps.identity import identified
 from training.sweeps.outcome import document
-from training.sweeps.reading import Sweep, read_sweep
+from training.sweeps.reading import Sweep, read_file, with_training
 from training.sweeps.running import Driver
 from training.sweeps.trial import command_of
 
@@ -58,21 +59,22 @@ def command(
     """
     if address is not None and engine != "ray":
         raise click.UsageError("--address is a Ray cluster's: add --engine ray")
-    sweep = read_sweep(config, changes)
+    sweep = read_file(config, changes)
     if engine is not None and sweep.settings.launch.queue is not None:
         raise click.UsageError("launch.queue: its agents carry the trials out; leave --engine out, or the queue")
     with open_session() as session:
         if trial is not None:
             from training.sweeps.wandb_trial import carry_out  # with W&B, which other engines do without
 
-            click.get_current_context().exit(carry_out(sweep, session, trial))
+            click.get_current_context().exit(carry_out(with_training(config, sweep), session, trial))
         left_out = _left_out(sweep, config, changes) if engine == "wandb" else []
         if dry_run:
-            _plan(sweep, left_out, as_json=as_json)
+            _plan(with_training(config, sweep), left_out, as_json=as_json)
             return
         for text in left_out:
             _say(text)
-        place = Place.of(sweep, session)
+        sweep, identity = identified(config, changes, session)
+        place = Place.of(sweep, identity, session)
         _say_which(place, session)
         if retry_failed:
             _say(f"{session.work.again(place.work)} trials wait again")

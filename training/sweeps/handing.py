@@ -30,13 +30,8 @@ class Place:
     folder: Path
 
     @classmethod
-    def of(cls, sweep: Sweep, session: Session) -> Place:
-        """That of a sweep, which is made where there is none.
-
-        Raises:
-            HarnessError: what its trials need is not there.
-        """
-        identity = sweep.identity(session)
+    def of(cls, sweep: Sweep, identity: str, session: Session) -> Place:
+        """That of a sweep with that identity, which is made where there is none."""
         name = f"{sweep.name}-{identity[:8]}"
         metric = None if sweep.settings.metric is None else sweep.settings.metric.model_dump(mode="json")
         document: dict[str, Json] = {

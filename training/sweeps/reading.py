@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,17 +13,17 @@ import msgspec
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from harness import ConfigError, Json, Options, Session, file_sha256, near, read_yaml
+from harness import ConfigError, Json, Session, names_secret, near, read_yaml
+from training.jobs.secrets import looks_secret
+from training.pipelines.placeholders import texts
 from training.sweeps import searching
 from training.sweeps.constraints import Constraint, Unusable
 from training.sweeps.settings import MACROS, REFUSED, SweepSettings
 from training.sweeps.space import MOST, Point, Space
-from training.sweeps.trial import model_of
+from training.sweeps.trial import VARIABLE
 
 CHECKED: Final = 64
 """So many points are tried on a training config before the first begins."""
-CALLED: Final = ("name", "description", "run_cap", "launch", "entity", "project")
-"""Keys that do not make it another sweep."""
 
 
 class _Any(BaseModel):
@@ -46,30 +45,6 @@ class Sweep:
     settings: SweepSettings
     space: Space
     fixed: Mapping[str, Json]
-
-    def identity(self, session: Session) -> str:
-        """The hash of all that decides which points are tried and what becomes of them: file, config, data.
-
-        Raises:
-            HarnessError: the data, the model or the config is not there, or does not take the parameters.
-        """
-        said = self.settings.model_dump(mode="json", exclude=set(CALLED))
-        document = [said, dict(self.fixed), self._subject(session)]
-        return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
-
-    def _subject(self, session: Session) -> Json:
-        settings, point = self.settings, self.example()
-        if settings.train is not None:
-            from training.job import Job  # with a config that is wrong, none of what it needs is wanted
-            from training.recipe import read_stage
-
-            return Job.of(read_stage(settings.train, self.changes(point))[0], session).id
-        if (asked := settings.evaluate) is not None:
-            options = Options(split=asked.split, limit=asked.limit)
-            plans = session.plan([model_of(asked, point)], asked.benchmarks, options)
-            return [dict(plan.identity) for plan in plans]
-        program = None if settings.program is None else Path(settings.program)
-        return file_sha256(program) if program is not None and program.is_file() else None
 
     def example(self) -> Point:
         """A point that is allowed.
@@ -110,13 +85,18 @@ def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
         ConfigError: `file:line: what is wrong`.
         HarnessError: a training config that it names is wrong, or the constraints allow nothing.
     """
+    return with_training(path, read_file(path, changes))
+
+
+def read_file(path: Path, changes: Sequence[str] = ()) -> Sweep:
+    """As `read_sweep`, without a look into the training config that it names."""
     _refuse(path)
+    _refuse_secrets(path, changes)
     settings = read_yaml(path, SweepSettings, changes, keep=MACROS)
     space = Space(settings.parameters, _constraints(path, settings))
     _check_space(path, settings, space)
     settings = _with_paths(path, _included(path, settings, space))
-    sweep = Sweep(settings.name or path.stem, settings, space, {})
-    return sweep if settings.train is None else _with_training(path, sweep)
+    return Sweep(settings.name or path.stem, settings, space, {})
 
 
 def _refuse(path: Path) -> None:
@@ -132,6 +112,15 @@ def _refuse(path: Path) -> None:
             if key in metric:
                 raise ConfigError(f"metric has no {key}: the search leaves trials out that failed", path,
                                   _line(path, "metric", key))  # fmt: skip
+
+
+def _refuse_secrets(path: Path, changes: Sequence[str]) -> None:
+    """The file is stored, its commands are logged, and W&B or a queue is sent them."""
+    advice = "let the program take it from the environment, which trials have, too"
+    given = read_yaml(path, _Any, changes, keep=MACROS).model_extra or {}
+    for at, text in texts(given):
+        if looks_secret(text) or any(names_secret(name) for name in VARIABLE.findall(text)):
+            raise ConfigError(f"{'.'.join(map(str, at))}: holds a secret; {advice}", path, _line(path, *at))
 
 
 def _constraints(path: Path, settings: SweepSettings) -> list[Constraint]:
@@ -163,7 +152,7 @@ def _check_space(path: Path, settings: SweepSettings, space: Space) -> None:
             if (point := next(iter(space.grid()), None)) is not None:
                 constraint.holds(point)
             if space.allowed is not None and not space.allowed:
-                searching._some(space.allowed, space)
+                searching.ensure_some(space.allowed, space)
         except Unusable as error:
             raise ConfigError(f"constraints: {error}", path, _line(path, "constraints", number)) from error
 
@@ -205,12 +194,18 @@ def _with_paths(path: Path, settings: SweepSettings) -> SweepSettings:
     return settings
 
 
-def _with_training(path: Path, sweep: Sweep) -> Sweep:
-    """Trials publish under a name of their own: `latest` of the config's would be whichever trial ended last."""
+def with_training(path: Path, sweep: Sweep) -> Sweep:
+    """The sweep with what its training config adds, checked.
+
+    Trials publish under a name of their own: `latest` of the config's would be whichever trial ended last.
+
+    Raises:
+        HarnessError: the config is wrong, or does not take the parameters.
+    """
+    if (config := sweep.settings.train) is None:
+        return sweep
     from training.recipe import read_stage
 
-    config = sweep.settings.train
-    assert config is not None
     stage, _ = read_stage(config, sweep.changes(sweep.example()))
     if "name" not in sweep.space.names:
         name = f"{sweep.name}-sweep" if sweep.name == stage.name else sweep.name

@@ -30,7 +30,7 @@ def grid(space: Space) -> Iterator[Point]:
     Raises:
         HarnessError: the constraints allow none.
     """
-    yield from _some(space.allowed or (), space)
+    yield from ensure_some(space.allowed or (), space)
 
 
 def random(space: Space, seed: int) -> Iterator[Point]:
@@ -42,7 +42,7 @@ def random(space: Space, seed: int) -> Iterator[Point]:
         HarnessError: the constraints allow none, or too few to be found by drawing.
     """
     if space.allowed is not None:
-        points = _some(space.allowed, space)
+        points = ensure_some(space.allowed, space)
         chances = np.array([_chance(space, point) for point in points])
         with np.errstate(divide="ignore"):  # the order of the largest of log p + Gumbel is drawing without replacement
             keys = np.log(chances) + np.random.default_rng(seed).gumbel(size=len(points))
@@ -72,7 +72,12 @@ def draw(space: Space, rng: np.random.Generator) -> Point:
     )
 
 
-def _some(points: Sequence[Point], space: Space) -> Sequence[Point]:
+def ensure_some(points: Sequence[Point], space: Space) -> Sequence[Point]:
+    """The points that the constraints leave.
+
+    Raises:
+        HarnessError: there is none; says what each constraint leaves.
+    """
     if not points:
         left = "; ".join(f"{text!r} leaves {count:,}" for text, count in space.told())
         raise HarnessError(f"the constraints allow none of {space.size or 0:,} points: {left}; loosen one of them")
@@ -131,7 +136,7 @@ class Bayes:
             self._learn(item)
         allowed = self._space.allowed
         if allowed is not None:
-            left = [point for point in _some(allowed, self._space) if _key(point) not in self._tried]
+            left = [point for point in ensure_some(allowed, self._space) if _key(point) not in self._tried]
             if not left:
                 return None
         for attempt in range(ASKS):

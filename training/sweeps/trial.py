@@ -15,7 +15,8 @@ from training.sweeps.settings import Evaluation, SweepSettings
 from training.sweeps.space import Point, nested
 
 HARNESS: Final = (sys.executable, "-P", "-m", "harness")
-_VARIABLE: Final = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
+VARIABLE: Final = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
+"""A variable of the environment in a command."""
 
 
 def command_of(settings: SweepSettings, point: Point, file: Path, fixed: Mapping[str, Json]) -> list[str]:
@@ -55,10 +56,15 @@ def fill(settings: SweepSettings, values: Mapping[str, Any], file: Path) -> list
     }
     parts: list[str] = []
     for part in map(str, settings.command):
-        text = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[1]), part)
+        text = with_variables(part)
         macro = text[2:-1] if text.startswith("${") and text.endswith("}") else ""
         parts += filled.get(macro, [text])
     return parts
+
+
+def with_variables(text: str) -> str:
+    """A part of a command with its variables of the environment filled in; one that is not set is its own name."""
+    return VARIABLE.sub(lambda match: os.environ.get(match[1], match[1]), text)
 
 
 def _evaluation(settings: Evaluation, point: Point) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import ConfigError, HarnessError
-from training.sweeps.reading import Sweep, read_sweep
+from training.sweeps.reading import Sweep, read_file, read_sweep
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTED = """
@@ -98,6 +98,25 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, said: st
         read_sweep(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("command:\n  - run\n  - --key=hf_abcdefghijklmnopqrstuvwxyz012345\n", "it.yaml:5: command.1: holds a secret"),
+        ("command: [run, '${envvar:WANDB_API_KEY}']\n", "it.yaml:3: command.1: holds a secret"),
+        ("command: [run, '${MY_API_KEY}']\n", "it.yaml:3: command.1: holds a secret"),
+        ("command: [run]\ndescription: with 0123456789abcdef0123\n", "it.yaml:4: description: holds a secret"),
+    ],
+)
+def test_a_secret_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+    monkeypatch.setenv("MY_API_KEY", "0123456789abcdef0123")
+    with pytest.raises(ConfigError, match=f"{said}; let the program take it") as raised:
+        read_sweep(write(tmp_path, f"method: grid\nparameters: {{a: {{value: 1}}}}\n{text}"))
+    assert "abcdef" not in str(raised.value)
+    path = write(tmp_path, "method: grid\nparameters: {a: {value: 1}}\ncommand: [run]\n")
+    with pytest.raises(ConfigError, match=r"parameters\.a\.value: holds a secret"):
+        read_sweep(path, ["parameters.a.value=0123456789abcdef0123"])
+
+
 def test_a_config_of_another_folder_is_found_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("stage: majority\nbenchmarks: [gqa]\n")
     path = write(tmp_path, "method: grid\ntrain: m.yaml\nparameters: {words: {values: [1, 2]}}\n")
@@ -111,7 +130,7 @@ def test_a_config_of_another_folder_is_found_beside_the_file(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def ablation() -> Sweep:
-    return read_sweep(ROOT / "training/configs/sweeps/arr_coc_ablation.yaml")
+    return read_file(ROOT / "training/configs/sweeps/arr_coc_ablation.yaml")
 
 
 def test_the_micro_ablation_has_nine_trials() -> None:
@@ -131,12 +150,14 @@ def test_the_ablation_leaves_what_means_something(ablation: Sweep) -> None:
     assert len(allowed) == len(weights) * len(ranges)
 
 
+@pytest.mark.slow
 def test_the_models_of_the_ablation_can_be_made(ablation: Sweep) -> None:
-    """Each weight and range is one that the model's configuration takes."""
+    """Its training config takes each point, and the model's configuration each weight and range."""
     from tiny_models import make_tokenizer
 
     from arr_coc_model.presets import PRESETS
 
+    read_sweep(ROOT / "training/configs/sweeps/arr_coc_ablation.yaml")
     preset = PRESETS["micro"]
     processor = preset.processor(make_tokenizer(("<image>",)))
     for point in ablation.space.allowed or ():
