@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,8 +124,10 @@ def _connect() -> Any:
 
 def _sync(source: Path) -> None:
     """Have the SDK's command send a folder. What it makes of that is looked up afterwards, not believed."""
-    command = [sys.executable, "-P", "-m", "wandb", "sync", str(source)]
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    from wandb.cli.cli import cli
+
+    with suppress(Exception, SystemExit):
+        cli(["sync", str(source)], standalone_mode=False)
 
 
 class NoAnswer(Exception):
