@@ -33,6 +33,8 @@ _ABOUT_OTHERS: Final = (
 """What the environment says of a run that is open in this process, or of the sweep that it belongs to."""
 
 
+AGAIN: Final = "again"
+"""What `stage` is given of a run that is at the server already."""
 UNREACHABLE: Final = 4
 """The exit code of a process that got no answer from the server."""
 

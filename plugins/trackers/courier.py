@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from plugins.trackers.arrival import missing
-from plugins.trackers.children import SDK, UNREACHABLE
+from plugins.trackers.children import AGAIN, SDK, UNREACHABLE
 from plugins.trackers.content import Content
 from plugins.trackers.transcript import Transcript, make_relative
 from plugins.wandb_sdk import knock, server, silent
@@ -32,8 +32,12 @@ QUIET: Final = 600.0
 PICTURES: Final = "pictures"
 
 
-def stage(folder: Path) -> dict[str, Any]:
-    """Write the content of a run's folder down as an offline run, with everything that it needs beside it."""
+def stage(folder: Path, *, again: bool) -> dict[str, Any]:
+    """Write the content of a run's folder down as an offline run, with everything that it needs beside it.
+
+    Args:
+        again: whether the run is at the server already: its summary says something else then, its history nothing.
+    """
     import wandb
 
     content = msgspec.json.decode((folder / "content.json").read_bytes(), type=Content)
@@ -54,7 +58,8 @@ def stage(folder: Path) -> dict[str, Any]:
         name: wandb.Table(columns=table["columns"], data=[[cell(value) for value in row] for row in table["rows"]])
         for name, table in content.whole_tables().items()
     }
-    run.log({**tables, **{name: cell(value) for name, value in content.pictures.items()}})
+    shown = {**tables, **{name: cell(value) for name, value in content.pictures.items()}}
+    (run.summary.update if again else run.log)(shown)
     run.summary.update(content.whole_summary())
     run.finish()
     wandb.teardown()
@@ -155,7 +160,7 @@ def main(arguments: list[str]) -> None:
     os.chdir(Path(folder) / SDK)  # for the SDK's service, which finds there what the run's log names
     try:
         if action == "stage":
-            done = stage(Path(folder))
+            done = stage(Path(folder), again=rest == [AGAIN])
         else:
             done = send(Path(folder), Path(rest[0]), rest[1])
     except NoAnswer as error:

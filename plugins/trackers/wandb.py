@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 from harness import ConfigError, FinishedRun, HarnessError, Incomplete, Json, MissingExtra, Told
-from plugins.trackers.children import SDK, Patience, call
+from plugins.trackers.children import AGAIN, SDK, Patience, call
 from plugins.trackers.content import Content, content_of, fingerprint
 from plugins.trackers.outbox import Box, State
 from plugins.trackers.trainings import Trainings
@@ -189,7 +189,7 @@ class WandbTracker:
         if state.staged == digest and Path(state.source).is_dir():
             return state
         shutil.rmtree(box.folder / SDK, ignore_errors=True)
-        source = call("stage", box.folder, STAGING)["run"]
+        source = call("stage", box.folder, STAGING, *([AGAIN] if state.sent else []))["run"]
         state = msgspec.structs.replace(state, staged=digest, source=source)
         box.mark(state)
         return state

@@ -94,6 +94,7 @@ def test_a_run_is_told_with_its_verdict_and_is_one_run(
 
     (only,) = tracked.runs(PROJECT)
     assert (only.name, only.display_name) == (run["run"], "acme-parrot:last,look=4 on acme-trivia")
+    assert len(only.history_rows()) == 1
     assert (only.job_type, only.group, only.state) == ("evaluation", "acme-parrot:last,look=4", "finished")
     assert set(only.tags) == {"acme-trivia", "plain", "strict", "nightly"}
     score = run["scores"]["exact"]
@@ -105,6 +106,11 @@ def test_a_run_is_told_with_its_verdict_and_is_one_run(
         assert figures[f"acme-trivia.exact.topic.{key}"] == pytest.approx(part["value"])
     assert figures["acme-trivia.coverage"] == 1
     assert figures["verdict/ship"] == "pass"
+    kinds = {name: value["_type"] for name, value in figures.items() if isinstance(value, dict) and "_type" in value}
+    assert kinds == {
+        **dict.fromkeys(("evaluation_summary", "breakdowns", "samples", "verdict/ship/findings"), "table-file"),
+        "maps/budget": "image-file",
+    }
     said = config(tracked, run["run"])
     assert said["harness_run"] == run["run"]
     assert said["benchmark"] == {**run["benchmark"], "data": ""}
