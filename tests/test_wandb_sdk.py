@@ -3,13 +3,18 @@ what the genuine SDK says."""
 
 from __future__ import annotations
 
+import inspect
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests_support import ROOT
 
 import plugins.wandb_sdk
 import training.wandb_sdk
+from plugins.checkpoints.wandb import WandbStore
+from plugins.trackers.wandb import WandbTracker
 
 ROOMS = (plugins.wandb_sdk, training.wandb_sdk)
 
@@ -101,3 +106,18 @@ def test_settings_that_the_sdk_does_not_know_are_left_out(room: ModuleType) -> N
     assert known["finish_timeout"] == 3
     assert "of_a_later_version" not in known
     assert wandb.Settings(**known).silent
+
+
+def test_the_documented_options_are_those_that_there_are() -> None:
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    documented = tomllib.loads(
+        next(part for part in page.split("```") if 'store = "wandb"' in part).removeprefix("toml")
+    )
+    store = inspect.signature(WandbStore).parameters
+    assert documented["checkpoints"].keys() - {"store"} == store.keys()
+    tracker = inspect.signature(WandbTracker).parameters
+    assert documented["trackers"]["wandb"].keys() == tracker.keys() - {"home"}
+    defaults = {name: tracker[name].default for name in ("samples", "side", "heatmaps", "patience")}
+    assert {name: documented["trackers"]["wandb"][name] for name in defaults} == defaults
+    assert documented["checkpoints"]["timeout"] == store["timeout"].default
+    assert documented["checkpoints"]["registry_aliases"] == list(store["registry_aliases"].default)
