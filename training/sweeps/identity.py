@@ -104,7 +104,8 @@ def _reads(sweep: Sweep) -> list[str]:
     if sweep.settings.train is not None:
         from training.recipe import read_stage
 
-        said.append(read_stage(sweep.settings.train, sweep.changes(sweep.example()))[0].model_dump(mode="json"))
+        stage = read_stage(sweep.settings.train, sweep.changes(sweep.example()))[0]
+        said.append(stage.model_dump(mode="json", exclude={"name"}))  # under it trials publish: nothing is read there
     if (asked := sweep.settings.evaluate) is not None:
         said += [asked.model, asked.model.partition(":")[2].partition(",")[0], list(asked.benchmarks)]
     keys = {key for value in said if isinstance(value, Mapping) for key in _keys(value)}

@@ -73,7 +73,9 @@ def test_a_thousand_trials_survive_their_workers_and_their_driver(sweeps: Any) -
     killed_and_resumed(sweeps, 1000, 0.01)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_sweep_asks_its_trials_to_end_and_goes_on(sweeps: Any, number: int, code: int) -> None:
     sweeps.write("""
 method: grid

@@ -96,6 +96,10 @@ def test_a_training_is_looked_into_only_where_something_has_changed(
     quick, first = known()
     assert not quick
     assert known() == (True, first)
+    Path("weights").mkdir()
+    Path("weights/w").touch()
+    session.checkpoints.publish(Path("weights"), "it")
+    assert known() == (True, first), "a trial's own versions are none that it reads"
     (questions,) = data.glob("gqa/train_balanced_questions.json")
     questions.write_text(questions.read_text().replace("0", "1", 1) + " ")
     quick, second = known()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+from tests_support import Command
 
 from harness import open_session
 
@@ -33,6 +36,8 @@ launch: {queue: slow-lane, resources: {cpus: 1}}
     assert sorted(sweeps.numbers("begun").elements()) == [1, 2, 3]
 
 
-def test_a_queue_that_is_not_there(sweeps: Any) -> None:
-    sweeps.write("method: grid\nparameters: {a: {value: 1}}\ncommand: [echo]\nlaunch: {queue: slow-lane}\n")
-    assert "unknown queue 'slow-lane'" in sweeps.run("it.yaml", code=2)["said"]
+def test_a_queue_that_is_not_there(cli: Command, workspace: Path) -> None:
+    text = "method: grid\nparameters: {a: {value: 1}}\ncommand: [echo]\nlaunch: {queue: slow-lane}\n"
+    (workspace / "it.yaml").write_text(text)
+    result = cli("sweep", "it.yaml")
+    assert (result.returncode, "unknown queue 'slow-lane'" in result.stderr) == (2, True)

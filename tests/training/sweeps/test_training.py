@@ -68,3 +68,7 @@ def test_a_training_that_is_behind_saves_and_stops(sweeps: Any, small_world: Pat
     with open_session(sweeps.folder / "home") as session:
         states = {training.facts["settings"]["learning_rate"]: training.status for training in session.trainings.all()}
     assert states == {0.003: "complete", 1e-9: "interrupted"}
+    (sweeps.folder / "none").mkdir()
+    sweeps.write("raise SystemExit('PyTorch was imported')", "none/torch.py")
+    environment = {"HARNESS_DATA": str(small_world), "PYTHONPATH": str(sweeps.folder / "none")}
+    assert sweeps.run("it.yaml", environment=environment)["trials"] == told["trials"], "nothing is left to be done"
