@@ -78,7 +78,7 @@ def test_all_that_is_said_is_in_the_log_after_what_was_there(tmp_path: Path) -> 
 
 
 def test_stopping_reaches_all_of_its_processes_and_waits_for_what_they_save(tmp_path: Path) -> None:
-    script = "trap 'sleep 0.1; echo saved; exit 143' TERM; sleep 60 & echo $! > child; wait"
+    script = "trap 'sleep 0.1; echo saved; exit 143' TERM; sh -c 'touch child; exec sleep 60' & wait"
     running = LocalTarget().start(shell(tmp_path, script))
     wait_for(tmp_path / "child")
     running.stop()
