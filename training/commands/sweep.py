@@ -78,11 +78,12 @@ def command(
         _say_which(place, session)
         if retry_failed:
             _say(f"{session.work.again(place.work)} trials wait again")
+        unfinished = ""
         if engine == "wandb":
             from training.sweeps.handover import hand_over
             from training.sweeps.wandb_file import File
 
-            hand_over(sweep, File(config, changes), place, session, workers or _at_once(sweep), _say)
+            unfinished = hand_over(sweep, File(config, changes), place, session, workers or _at_once(sweep), _say)
         else:
             target, at_once = _target(sweep, session, engine, address)
             Driver(sweep, place, session, target, workers or at_once, Progress(place, session)).run()
@@ -93,6 +94,8 @@ def command(
         _print(told)
     if report is not None:
         _report(place.work.name, report)
+    if unfinished:
+        raise Incomplete(unfinished)
     _check(told)
 
 

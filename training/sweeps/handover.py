@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness import HarnessError, Incomplete, Json, MissingExtra, Session, StoreError
+from harness import HarnessError, Json, MissingExtra, Session, StoreError
 from training.jobs.task import last_words
 from training.sweeps.handing import Place
 from training.sweeps.reading import Sweep
@@ -49,14 +49,15 @@ class Collected:
 
 def hand_over(
     sweep: Sweep, file: File, place: Place, session: Session, workers: int, say: Callable[[str], object]
-) -> None:
+) -> str:
     """Make the sweep at W&B, or go on with the one that an earlier call made, with so many agents here.
+
+    Why the agents ended before the sweep did is returned; it is empty where they did not.
 
     Raises:
         UsageError: it has something that W&B cannot do; says what.
         MissingExtra: wandb is not installed.
         HarnessError: nobody is logged in, or the server does not answer.
-        Incomplete: the agents ended before the sweep did; says why.
     """
     config = configuration(sweep, file)
     try:
@@ -73,8 +74,8 @@ def hand_over(
     finally:
         with _told():
             found = collect(sweep, place, session, wandb.Api(), path)
-    if reason := _unfinished(codes, found, planned(sweep), place.folder):
-        raise Incomplete(f"{path}: {reason}; the same command goes on with it")
+    reason = _unfinished(codes, found, planned(sweep), place.folder)
+    return reason and f"{path}: {reason}; the same command goes on with it"
 
 
 def _unfinished(codes: Sequence[int], found: Collected, wanted: int | None, folder: Path) -> str:

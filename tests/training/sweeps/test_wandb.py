@@ -144,8 +144,9 @@ def test_agents_that_die_leave_the_sweep_incomplete(sweeps: Any, server: tuple[S
     sweeps.write(PROGRAM)
     sweeps.write(BOWL, "bowl.py")
     served.faults.status(400, "CreateAgent$")
-    said = sweeps.run("it.yaml", "--engine", "wandb", "--workers", "1", environment=environment, code=3)["said"]
-    assert "agent 1 ended with exit code 1" in said
+    told = sweeps.run("it.yaml", "--engine", "wandb", "--workers", "1", environment=environment, code=3)
+    assert "agent 1 ended with exit code 1" in told["said"]
+    assert told["counts"] == {"all": 0}
     served.faults.clear()
     told = sweeps.run("it.yaml", "--engine", "wandb", "--workers", "2", environment=environment)
     assert told["counts"] == {"all": 6, "done": 6}
