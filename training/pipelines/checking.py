@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from harness import ConfigError, HarnessError, Session, UnknownName, names_secret
+from harness import ConfigError, HarnessError, Session, UnknownName, UsageError, names_secret
 from training.jobs.secrets import looks_secret
 from training.pipelines.commands import changes
 from training.pipelines.contents import Contents, named_file, read_any
@@ -201,9 +201,23 @@ def _names(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]:
             yield from _tried(pipeline, lambda p=policy: settings.gate(p), *at, "policy")
         if isinstance(action, Evaluate | Gate):
             for model in (action.model,) if isinstance(action.model, str) else action.model:
-                plugin = model.partition(":")[0]
-                if "{" not in plugin:
-                    yield from _tried(pipeline, lambda p=plugin: session.catalog.find("model", p), *at, "model")
+                yield from _tried(
+                    pipeline, lambda m=model, k=_known(pipeline, name): _find_model(session, m, k), *at, "model"
+                )
+
+
+def _find_model(session: Session, model: str, known: Mapping[str, str]) -> None:
+    plugin = fill(model, known).partition(":")[0]
+    try:
+        session.catalog.find("model", plugin)
+    except UnknownName as error:
+        if not model.startswith("{"):
+            raise
+        raise UsageError(
+            f"{model} is {plugin}, as the registry calls it, and no model plugin has that name; name the one that "
+            f"loads it: hf:registry/{model} for what `transformers` loads, or PLUGIN:{model} (known: "
+            f"{', '.join(sorted(session.catalog.all('model')))})"
+        ) from error
 
 
 def _tried(pipeline: Pipeline, look: Any, *at: Any) -> Iterator[ConfigError]:

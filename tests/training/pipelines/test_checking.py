@@ -64,6 +64,10 @@ WRONG = [
     ("a:\n  evaluate: {model: 'acme-book:v0', suite: cor}", "p.yaml:5: suite: unknown suite 'cor'"),
     ("a:\n  evaluate: {model: 'acme-boek:v0', benchmarks: acme-trivia}",
      "p.yaml:5: model: unknown model 'acme-boek' (did you mean 'acme-book'"),
+    ("a:\n  job: {command: ['true']}\n  outputs: {m: {name: kc-model, type: model}}\n"
+     "b:\n  depends_on: a\n  evaluate: {model: '{depends_on_artifact}', benchmarks: acme-trivia}",
+     "p.yaml:9: model: {depends_on_artifact} is kc-model, as the registry calls it, and no model plugin has that name; "
+     "name the one that loads it: hf:registry/{depends_on_artifact}"),
     ("a:\n  train: {config: no.yaml}", "p.yaml:5: train: no.yaml: cannot be read (No such file or directory)"),
     ("a:\n  sweep: {file: no.yaml}", "p.yaml:5: sweep: no.yaml: cannot be read (No such file or directory)"),
     ("a:\n  job: {command: [cat, x], reads: [x]}", "p.yaml:5: reads: there is no x"),
