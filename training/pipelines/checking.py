@@ -201,13 +201,11 @@ def _names(pipeline: Pipeline, session: Session) -> Iterator[ConfigError]:
             yield from _tried(pipeline, lambda p=policy: settings.gate(p), *at, "policy")
         if isinstance(action, Evaluate | Gate):
             for model in (action.model,) if isinstance(action.model, str) else action.model:
-                yield from _tried(
-                    pipeline, lambda m=model, k=_known(pipeline, name): _find_model(session, m, k), *at, "model"
-                )
+                plugin = fill(model, _known(pipeline, name)).partition(":")[0]
+                yield from _tried(pipeline, lambda m=model, p=plugin: _find_model(session, m, p), *at, "model")
 
 
-def _find_model(session: Session, model: str, known: Mapping[str, str]) -> None:
-    plugin = fill(model, known).partition(":")[0]
+def _find_model(session: Session, model: str, plugin: str) -> None:
     try:
         session.catalog.find("model", plugin)
     except UnknownName as error:
