@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness import Session, open_session
+from harness import Session, UsageError, open_session
 from training.jobs.targets import TARGETS
 from training.pipelines.checking import check
 from training.pipelines.deciding import Choice
@@ -24,7 +24,7 @@ from training.pipelines.progress import Progress, exit_code
 from training.pipelines.reading import Pipeline, read_pipeline
 from training.pipelines.running import Driver
 from training.pipelines.starting import Starter
-from training.pipelines.view import Lines, Live, duration
+from training.pipelines.view import Lines, Live, duration, marked
 
 WIDTH = 100
 
@@ -62,6 +62,10 @@ def command(
     harness pipeline training/configs/pipelines/vlm.yaml --set limit=100 --dry-run
     """
     options = _options(engine, address, queue)
+    if report is not None and report.is_dir():
+        raise UsageError(f"--report {report}: is a folder; name a file")
+    if report is not None and not report.parent.is_dir():
+        raise UsageError(f"--report {report}: there is no folder {report.parent}; make it, or name another file")
     pipeline = read_pipeline(file, changes)
     with open_session() as session:
         check(pipeline, session)
@@ -113,12 +117,14 @@ def _say(text: str) -> None:
 
 def _print(stages: Mapping[str, Progress]) -> None:
     """What became of each stage."""
+    is_terminal = sys.stdout.isatty()
     table = Table("stage", "state", box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("took", justify="right", no_wrap=True)
     table.add_column("made", overflow="fold")
     for stage in stages.values():
-        table.add_row(*map(Text, (stage.name, stage.state, duration(stage.seconds), stage.line())))
-    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
+        state = marked(stage.state) if is_terminal else Text(stage.state)
+        table.add_row(Text(stage.name), state, duration(stage.seconds), Text(stage.line()))
+    Console(width=None if is_terminal else WIDTH, highlight=False).print(table)
 
 
 def _plan(pipeline: Pipeline, session: Session, choice: Choice, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import GateFailed, HarnessError, Incomplete, Json
-from training.jobs.task import last_line
+from training.jobs.task import LONGEST, tail
 
 WAITING: Final = "waiting"
 RUNNING: Final = "running"
@@ -71,7 +71,9 @@ class Progress:
             )
             return "; ".join(filter(None, (artifacts, self.result.get("said", ""), scores)))
         if self.state == RUNNING and self.log is not None:
-            return last_line(self.log)
+            # what begins with ` is advice for afterwards
+            said = [line.strip() for line in tail(self.log) if not line.startswith(("{", "`"))]
+            return said[-1][:LONGEST] if said else ""
         return self.why
 
     def document(self, home: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from harness import ConfigError, UnknownName, read_yaml
+from harness import ConfigError, UnknownName, UsageError, read_yaml
 from training.pipelines.graph import Graph
 from training.pipelines.placeholders import DEPENDENCY, Location, found
 from training.pipelines.settings import PipelineSettings, Stage
@@ -147,8 +147,14 @@ def read_pipeline(file: Path, changes: Sequence[str] = ()) -> Pipeline:
     """
     parameters = read_yaml(file, _Parameters).parameters
     for change in changes:
-        name = change.partition("=")[0]
-        if name not in parameters and "=" in change:
+        name, equals, value = change.partition("=")
+        if not equals or not name or not value.strip():
+            raise UsageError(f"--set {change}: write NAME=VALUE, with a parameter of {file}: --set limit=100")
+        try:
+            yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {change}: the value is not valid YAML; put it in quotes") from error
+        if name not in parameters:
             raise UnknownName("parameter", name, parameters, f"parameters are those of {file}")
     with file.open(encoding="utf-8") as text:
         lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader)))
@@ -157,7 +163,23 @@ def read_pipeline(file: Path, changes: Sequence[str] = ()) -> Pipeline:
         section, _, name = placeholder.partition(".")
         if section == "parameters" and name not in parameters:
             raise ConfigError(str(UnknownName("parameter", name, parameters)), file, lines.get(at))
-    return Pipeline(file, read_yaml(file, PipelineSettings, changed), lines)
+    return Pipeline(file, _settings(file, changed), lines)
+
+
+def _settings(file: Path, changed: Sequence[str]) -> PipelineSettings:
+    """The file with parameters changed; where one of them is what is wrong, the error names it."""
+    try:
+        return read_yaml(file, PipelineSettings, changed)
+    except ConfigError as error:
+        for change in changed:
+            try:
+                read_yaml(file, PipelineSettings, [other for other in changed if other != change])
+            except ConfigError as other:
+                if str(other) == str(error):
+                    continue
+            said = str(error).removesuffix(f" (--set {change})")
+            raise ConfigError(f"{said} (--set {change.removeprefix('parameters.')})") from error
+        raise
 
 
 class _Raw(BaseModel):

@@ -118,11 +118,14 @@ def table(stages: Mapping[str, Progress]) -> Table:
     drawn.add_column("time", justify="right", no_wrap=True)
     drawn.add_column("", no_wrap=True, ratio=1, overflow="ellipsis")
     for stage in stages.values():
-        sign, style = SIGNS[stage.state]
-        drawn.add_row(
-            Text(stage.name), Text(f"{sign} {stage.state}", style=style), duration(stage.seconds), Text(stage.line())
-        )
+        drawn.add_row(Text(stage.name), marked(stage.state), duration(stage.seconds), Text(stage.line()))
     return drawn
+
+
+def marked(state: str) -> Text:
+    """A state with its mark, in its colour."""
+    sign, style = SIGNS[state]
+    return Text(f"{sign} {state}", style=style)
 
 
 def duration(seconds: float | None) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from tests_support import ROOT
 
-from harness import open_session
+from harness import ConfigError, UsageError, open_session
 from training.pipelines import checking
 from training.pipelines.examining import _answer
+from training.pipelines.progress import RUNNING, Progress
 from training.pipelines.reading import read_pipeline
 
 MAKE = (
@@ -108,6 +109,23 @@ def test_a_parameter_that_is_not_there_is_no_change(run: Callable[..., Any]) -> 
     assert "unknown parameter 'wrod' (did you mean 'word'?)" in ran.said
 
 
+def test_a_change_that_is_wrong_is_named_as_it_was_typed(write: Callable[..., Path]) -> None:
+    file = write("a:\n  evaluate: {model: 'm:v0', benchmarks: b, limit: '{parameters.limit}'}", "{limit: 3, word: x}")
+    with pytest.raises(ConfigError, match=r"p.yaml:5: stages.a.evaluate.limit: .*not 'abc' \(--set limit=abc\)$"):
+        read_pipeline(file, ["word=y", "limit=abc"])
+    for change in ("limit", "limit=", "=3"):
+        with pytest.raises(UsageError, match=f"^--set {change}: write NAME=VALUE"):
+            read_pipeline(file, [change])
+    with pytest.raises(UsageError, match=r"^--set limit=\[: the value is not valid YAML"):
+        read_pipeline(file, ["limit=["])
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(run: Callable[..., Any]) -> None:
+    ran = run("a:\n  job: {command: [touch, started]}", "--report", "nodir/y.html")
+    assert (ran.code, "--report nodir/y.html: there is no folder nodir" in ran.said) == (2, True), ran.said
+    assert not Path("started").exists()
+
+
 def test_trainings_and_sweeps_are_looked_at_with_what_is_set(run: Callable[..., Any], book: Path) -> None:
     Path("floor.yaml").write_text("stage: majority\nbenchmarks: [acme-trivia]\nname: floor\n")
     Path("sweep.yaml").write_text(
@@ -152,3 +170,11 @@ def test_what_ships_is_sound(workspace: Path, monkeypatch: pytest.MonkeyPatch, n
     monkeypatch.setattr(checking, "examine", lambda questions: [_answer(*question) for question in questions])
     with open_session() as session:
         checking.check(read_pipeline(ROOT / "training" / "configs" / "pipelines" / f"{name}.yaml"), session)
+
+
+def test_what_goes_on_is_shown_by_what_it_said_and_no_advice(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "step 40 of 40\nmade kc-model:v0\n`harness checkpoints pull kc-model:v0 --out DIR` writes its files\n{}"
+    )
+    assert Progress("train", "train", (), state=RUNNING, log=log).line() == "made kc-model:v0"
