@@ -86,9 +86,9 @@ class Driver:
                 self._poll()
                 self._watcher.tick()
         except BaseException as error:
-            self._stop(type(error).__name__)
+            self._stop(why := _reason(error))
             with suppress(HarnessError):  # the workspace may be what cannot be written
-                self._state.failed(self._run, type(error).__name__, self._document())
+                self._state.failed(self._run, why, self._document())
             raise
         self._state.done(self._run, self._document())
 
@@ -143,7 +143,8 @@ class Driver:
             claimed = self._state.claim(item.name)
             if claimed is None:
                 self._awaited[name] = item, decision
-                self._change(name, progress.AWAITED, f"{_process(item)} carries it out")
+                self._state.refresh()
+                self._change(name, progress.AWAITED, f"{self._state.named(item.name).carrier} carries it out")
             else:
                 self._begin(name, decision, claimed)
 
@@ -208,10 +209,10 @@ class Driver:
                 result = dict(item.result or {})
                 state = result.pop("state", progress.FAILED)
                 self.stages[name].result = result
-                self._change(name, state, f"{item.reason}; {_process(item)} carried it out")
+                self._change(name, state, f"{item.reason}; {item.carrier} carried it out")
             elif item.status == "done":
                 self._decider.look_again()
-                self._reuse(name, item, Outcome(item.name, item.result or {}), f"{_process(item)} carried it out")
+                self._reuse(name, item, Outcome(item.name, item.result or {}), f"{item.carrier} carried it out")
             elif (claimed := self._state.claim(item.name)) is not None:  # its process has gone
                 self._begin(name, decision, claimed)
             else:
@@ -260,7 +261,7 @@ class Driver:
                 self._ended(name, attempt, code)
                 return
             self._finisher.give_back(attempt, why, attempt.note["preempted"])
-            self._change(name, progress.INTERRUPTED, why)
+            self._change(name, progress.INTERRUPTED, "" if why == progress.INTERRUPTED else why)
 
     def _fail(self, name: str, error: HarnessError) -> None:
         self._change(
@@ -278,9 +279,8 @@ class Driver:
         return {"stages": [stage.document(self._session.home.absolute()) for stage in self.stages.values()]}
 
 
-def _process(item: WorkItem) -> str:
-    """Whoever has an item, as a person looks for it."""
-    if item.process is None:
-        return "another process"
-    machine, number, _ = item.process.rsplit(" ", 2)
-    return f"process {number} on {machine}"
+def _reason(error: BaseException) -> str:
+    """What ended a pipeline before its time; Ctrl-C and signals are no mistakes of a program."""
+    if isinstance(error, HarnessError):
+        return str(error)
+    return type(error).__name__ if isinstance(error, Exception) else progress.INTERRUPTED
