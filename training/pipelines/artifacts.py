@@ -63,8 +63,8 @@ def failure(stage: Stage, code: int, log: Path) -> tuple[str, dict[str, Json]]:
         return ": ".join(filter(None, (f"exit code {code}", last_line(log)))), {}
     told: dict[str, Json] = {"outputs": {}, "scores": list(_scores(stage.kind, document)), **_told("gate", document)}
     lacking = [
-        f"{row['name']} {'is not there' if row['value'] is None else format(row['value'], '.3f')} ({row['needed']}: "
-        f"{row['status']})"
+        f"{row['name']} {'is not there' if row['value'] is None else format(row['value'], '.3f')}, "
+        f"needed {row['needed']}" + ("" if row["status"] == document["verdict"] else f": {row['status']}")
         for row in told["scores"]
         if row["status"] not in ("pass", "skipped")
     ]
@@ -123,8 +123,9 @@ def _told(kind: str, document: Mapping[str, Any]) -> dict[str, Json]:
             "baseline": baseline and baseline["digest"],
         }
     if kind == "sweep":
+        trials = len(document["trials"])
         best = document["best"] and f", the best is {document['best']['trial']}"
-        return {"said": f"{len(document['trials'])} trials{best or ''}"}
+        return {"said": f"{trials} {'trial' if trials == 1 else 'trials'}{best or ''}"}
     if kind == "promote":
         return {"said": f"{document['after']} is {document['alias']}", **{key: document[key] for key in _MOVE}}
     if kind == "deploy":

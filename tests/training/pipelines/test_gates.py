@@ -72,8 +72,8 @@ def test_from_a_model_to_its_deployed_folder_and_to_a_gate_that_fails(
     assert failed.states == {
         "train": "reused", "evaluate": "reused", "gate": "gate failed", "promote": "stopped", "deploy": "stopped",
     }  # fmt: skip
-    assert failed.stages["gate"]["why"] == "fail: acme-trivia.exact 0.700 (≥ 0.9: fail)"
-    assert "gate: gate failed: fail: acme-trivia.exact 0.700 (≥ 0.9: fail)\n  its whole output is in" in failed.said
+    assert failed.stages["gate"]["why"] == "fail: acme-trivia.exact 0.700, needed ≥ 0.9"
+    assert "gate: gate failed: fail: acme-trivia.exact 0.700, needed ≥ 0.9\n  its whole output is in" in failed.said
 
     answers = Path("out/book/answers.json").read_text()
     Path("out/book/answers.json").write_text(answers.replace("no", "on"))  # of the same size
