@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from training.jobs.targets import Target, choose_target
 from training.sweeps.handing import Place
 from training.sweeps.identity import identified
 from training.sweeps.outcome import document
-from training.sweeps.reading import Sweep, read_file, with_training
+from training.sweeps.reading import Sweep, check_metric, read_file, with_training
 from training.sweeps.running import Driver
 from training.sweeps.trial import command_of
 
@@ -69,7 +70,9 @@ def command(
             click.get_current_context().exit(carry_out(with_training(config, sweep), session, trial))
         left_out = _left_out(sweep, config, changes) if engine == "wandb" else []
         if dry_run:
-            _plan(with_training(config, sweep), left_out, as_json=as_json)
+            sweep = with_training(config, sweep)
+            check_metric(config, sweep, session)
+            _plan(sweep, left_out, as_json=as_json)
             return
         for text in left_out:
             _say(text)
@@ -191,7 +194,7 @@ def _plan(sweep: Sweep, left_out: Sequence[str], *, as_json: bool) -> None:
         click.echo(f"  {sweep.settings.run_cap:,} trials at most")
     for text in left_out:
         click.echo(f"  {text}")
-    click.echo(f"a trial: {' '.join(example)}")
+    click.echo(f"a trial: {shlex.join(example)}")
 
 
 def _print(told: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from harness import Json, Options, Session, UnknownName
 from training.jobs.task import is_harness
 from training.pipelines.contents import Contents, read_any, words
 from training.pipelines.placeholders import texts
-from training.sweeps.reading import Sweep, read_file, with_training
+from training.sweeps.reading import Sweep, check_metric, read_file, with_training
 from training.sweeps.trial import VARIABLE, model_of, with_variables
 
 EXAMINED: Final = "examined sweep"
@@ -37,6 +37,7 @@ def identified(path: Path, changes: Sequence[str], session: Session) -> tuple[Sw
     key = _hash([_rules(session), sweep.name, _said(sweep), _config(sweep)])
     if (examined := _remembered(session, key)) is None:
         sweep = with_training(path, sweep)
+        check_metric(path, sweep, session)
         examined = {"fixed": dict(sweep.fixed), "reads": _reads(sweep)}
         session.work.open(EXAMINED, key, examined)
     sweep = replace(sweep, fixed=examined["fixed"])

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from harness import ConfigError, Json, Session, names_secret, near, read_yaml
+from harness import ConfigError, Json, Session, UnknownName, names_secret, near, read_yaml
 from training.jobs.secrets import looks_secret
 from training.pipelines.placeholders import texts
 from training.sweeps import searching
@@ -213,6 +213,48 @@ def with_training(path: Path, sweep: Sweep) -> Sweep:
     for point in (sweep.space.allowed or ())[:CHECKED]:
         read_stage(config, sweep.changes(point))
     return sweep
+
+
+def check_metric(path: Path, sweep: Sweep, session: Session) -> None:
+    """Refuses a metric that no trial will give, where it is known what they give.
+
+    A training's metric may be a curve as well: it is refused where its name begins like a benchmark's.
+
+    Raises:
+        ConfigError: its benchmark is not evaluated, or has no such score.
+        UnknownName: there is no such benchmark.
+    """
+    settings = sweep.settings
+    if settings.metric is None or (asked := _evaluated(sweep)) is None:
+        return
+    name, line = settings.metric.name, _line(path, "metric", "name")
+    benchmark, dot, score = name.partition(".")
+    if settings.train is not None:
+        benchmark = benchmark.removeprefix("eval_")  # so its curve is called
+        if not dot or not (near(benchmark, asked) or benchmark in (*asked, *session.settings.benchmarks)):
+            return
+    if not dot or benchmark not in asked:
+        error = UnknownName("benchmark", benchmark, asked, "a metric is BENCHMARK.SCORE, of those that are evaluated")
+        raise ConfigError(f"metric: {name}: {error}", path, line)
+    try:
+        task = session.benchmark(benchmark)
+    except ConfigError:
+        return  # where its data lies is not said yet
+    known = [given for choice in task.metrics for given in choice.scores]
+    if score not in known:
+        raise ConfigError(f"metric: {UnknownName(f'score of {benchmark}', score, known)}", path, line)
+
+
+def _evaluated(sweep: Sweep) -> tuple[str, ...] | None:
+    """The benchmarks that each trial is evaluated on; None where that is not known."""
+    if sweep.settings.evaluate is not None:
+        return sweep.settings.evaluate.benchmarks
+    if sweep.settings.train is None or {"evaluate", "evaluate.benchmarks"} & set(sweep.space.names):
+        return None
+    from training.recipe import read_stage
+
+    evaluate = getattr(read_stage(sweep.settings.train, sweep.changes(sweep.example()))[0], "evaluate", None)
+    return None if evaluate is None else evaluate.benchmarks
 
 
 def _line(path: Path, *keys: str | int) -> int | None:

@@ -78,6 +78,13 @@ metric: {name: acme-trivia.exact, goal: maximize}
 evaluate: {model: "acme-parrot:last", benchmarks: [acme-trivia]}
 parameters: {sleep: {values: [0, 0.001]}, image: {value: none}}
 """)
+    for wrong, said in {
+        "acme-trivia.exat": "unknown score of acme-trivia 'exat' (did you mean 'exact'?)",
+        "acme-trivja.exact": "unknown benchmark 'acme-trivja' (did you mean 'acme-trivia'?)",
+    }.items():
+        result = cli("sweep", "it.yaml", "--set", f"metric.name={wrong}", "--dry-run")
+        assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+        assert "it.yaml:3: metric: " in result.stderr
     result = cli("sweep", "it.yaml", "--workers", "2", "--report", "it.html", "--json")
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
@@ -94,6 +101,7 @@ parameters: {sleep: {values: [0, 0.001]}, image: {value: none}}
 def test_a_dry_run_says_what_the_constraints_leave(cli: Command, workspace: Path) -> None:
     (workspace / "bowl.yaml").write_text(BOWL.format(b=1) + "constraints: [a > 1, a < 3]\n")
     result = cli("sweep", "bowl.yaml", "--dry-run")
+    assert "a trial: sh -c 'echo $0 >> seen;" in result.stdout
     assert "bowl: grid, 3 points\n  a > 1: leaves 2\n  a < 3: leaves 1\n" in result.stdout
     assert not (workspace / "seen").exists()
 
