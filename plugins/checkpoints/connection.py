@@ -236,6 +236,11 @@ def is_absence(error: BaseException) -> bool:
     return all(type(inner) is ValueError or hasattr(inner, "exc") for inner in _chain(error))
 
 
+def is_race(error: BaseException) -> bool:
+    """Whether the SDK failed to remove from a dictionary of its own what another thread had just removed."""
+    return any(type(inner) is KeyError for inner in _chain(error))
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     current: BaseException | None = error
     seen: set[int] = set()

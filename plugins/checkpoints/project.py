@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from harness import CheckpointError, Json, UnknownName, UnknownVersion, numbered
-from plugins.checkpoints.connection import Connection, is_absence, neutral_folder
+from plugins.checkpoints.connection import Connection, is_absence, is_race, neutral_folder
 from plugins.checkpoints.records import number_of
 
 LOG: Final = "harness-alias-log"
 """The type of the artifacts that hold how aliases were moved."""
 INTERNAL: Final = ("job", "code", "run_table", LOG)
+RACES: Final = 4
+"""How often what threads have spoilt is asked again."""
+Asked = TypeVar("Asked")
 _WORD: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
 _LIKE_A_NUMBER: Final = re.compile(r"[vV][0-9]+")
 RESERVED: Final = "wandb-"
@@ -71,7 +74,7 @@ class Project:
         """The version that `vN` or an alias stands for; None where there is none."""
         with self.connection.asking(f"looking for {name}:{ref}"):
             try:
-                return self.connection.api.artifact(f"{self.connection.path}/{name}:{ref}")
+                return _unraced(lambda: self.connection.api.artifact(f"{self.connection.path}/{name}:{ref}"))
             except Exception as error:
                 if is_absence(error):
                     return None
@@ -124,8 +127,10 @@ class Project:
     def _pages(self, type: str, name: str, size: int, most: int | None = None) -> list[Any]:
         with self.connection.asking(f"listing the versions of {name}"):
             try:
-                found = self.connection.api.artifacts(type, f"{self.connection.path}/{name}", per_page=size)
-                return list(itertools.islice(found, most))
+                path = f"{self.connection.path}/{name}"
+                return _unraced(
+                    lambda: list(itertools.islice(self.connection.api.artifacts(type, path, per_page=size), most))
+                )
             except Exception as error:
                 if is_absence(error):
                     return []
@@ -177,6 +182,21 @@ def add_alias(artifact: Any, *aliases: str) -> None:
     artifact.save()
 
 
+def _unraced(ask: Callable[[], Asked]) -> Asked:
+    """What the SDK gives, asked again where threads were in each other's way.
+
+    It keeps the last hundred artifacts in a dictionary that is not made for threads: of two that remove the oldest at
+    once, one fails with a KeyError.
+    """
+    for _ in range(RACES):
+        try:
+            return ask()
+        except Exception as error:
+            if not is_race(error):
+                raise
+    return ask()
+
+
 def _artifact(name: str, type: str, files: Mapping[str, Path], metadata: Mapping[str, Json], links: Path) -> Any:
     """An artifact of files that are read where they lie: a copy would cost as much disk again, and can be lost.
 
@@ -184,7 +204,7 @@ def _artifact(name: str, type: str, files: Mapping[str, Path], metadata: Mapping
     """
     import wandb
 
-    artifact = wandb.Artifact(name, type, metadata=dict(metadata))
+    artifact = _unraced(lambda: wandb.Artifact(name, type, metadata=dict(metadata)))
     for index, (path, source) in enumerate(files.items()):
         link = links / str(index)
         link.symlink_to(source.absolute())
