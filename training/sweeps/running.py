@@ -29,6 +29,10 @@ BEAT: Final = 30.0
 """Seconds from one word that a trial is at work to the next."""
 LOOK: Final = 1.0
 """Seconds from one look at a trial's curve, or for trials of others that come free, to the next."""
+TWICE: Final = 1.0
+"""Seconds within which a second signal is the same wish: `timeout` signals its child, and then its group."""
+SETTLE: Final = 0.2
+"""Seconds from a trial's end by a signal until this process has heard of that signal, where it was meant, too."""
 INTERRUPTED: Final = "interrupted"
 
 
@@ -76,7 +80,10 @@ class Driver:
         try:
             _wait(ended)
         except BaseException:
-            self._stop(ended)
+            try:
+                self._stop(ended)
+            except BaseException:  # noqa: BLE001 - it may have come before anything was asked to end
+                self._stop(ended)
             raise
         finally:
             self._target.close()
@@ -85,10 +92,16 @@ class Driver:
 
     def _stop(self, ended: Sequence[threading.Event]) -> None:
         """Ends what runs: asked first, killed where that takes too long or the user asks again."""
+        began = time.monotonic()
         self._stopping.set()
         try:
             self._each("stop")
-            _wait(ended, GRACE)
+            try:
+                _wait(ended, GRACE)
+            except BaseException:
+                if time.monotonic() - began > TWICE:
+                    raise
+                _wait(ended, GRACE)
         finally:
             self._each("kill")
             _wait(ended, GRACE)
@@ -227,7 +240,7 @@ class Driver:
             self._end(item, "done", result, None)
         elif code == 0:
             self._end(item, *self._said(item, log, seconds))
-        elif self._stopping.is_set():
+        elif self._stopping.wait(SETTLE if code in PREEMPTED else 0.0):
             self._give_back(item, INTERRUPTED)
         elif code in PREEMPTED and item.note.get("killed", 0) + 1 < ATTEMPTS:
             killed = item.note.get("killed", 0) + 1

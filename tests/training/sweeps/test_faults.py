@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ command:
 """)
     driver = sweeps.start("it.yaml", "--workers", "2")
     sweeps.wait(lambda: sweeps.numbers("begun")[1] == 2)
-    os.kill(driver.pid, number)
+    for _ in range(2):  # as `timeout` does: its child, then its group
+        os.kill(driver.pid, number)
+        time.sleep(0.01)
     assert driver.wait(30) == code
     assert (sweeps.folder / "saved").read_text().split() == ["saved"] * 2
     assert sweeps.run("it.yaml", "--workers", "2")["counts"] == {"all": 3, "done": 3}
