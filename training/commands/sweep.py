@@ -23,7 +23,7 @@ from training.sweeps.handing import Place
 from training.sweeps.identity import identified
 from training.sweeps.outcome import document
 from training.sweeps.reading import Sweep, check_metric, read_file, with_training
-from training.sweeps.running import Driver
+from training.sweeps.running import INTERRUPTED, Driver
 from training.sweeps.trial import command_of
 
 SHOWN: Final = 20
@@ -80,7 +80,8 @@ def command(
         place = Place.of(sweep, identity, session)
         _say_which(place, session)
         if retry_failed:
-            _say(f"{session.work.again(place.work)} trials wait again")
+            again = session.work.again(place.work)
+            _say("1 trial waits again" if again == 1 else f"{again} trials wait again")
         unfinished = ""
         if engine == "wandb":
             from training.sweeps.handover import hand_over
@@ -135,9 +136,10 @@ def _target(sweep: Sweep, session: Session, engine: str | None, address: str | N
 
 
 class Progress:
-    """Tells on stderr how far a sweep is: a line for what failed, and one now and then."""
+    """Tells on stderr how far a sweep is: a line for each trial that ended, and one now and then."""
 
     def __init__(self, place: Place, session: Session) -> None:
+        self._metric = place.work.document["metric"]
         self._place, self._session = place, session
         self._began = self._last = time.monotonic()
         self._ended = 0
@@ -145,15 +147,22 @@ class Progress:
     def ended(self, item: WorkItem, status: str, result: Mapping[str, Json] | None, reason: str | None) -> None:
         """See `Watcher`."""
         self._ended += status != "waiting"
-        if status != "done":
-            what = "failed" if status == "failed" else "begins again"
-            _say(f"trial {item.name} {what}: {reason}")
+        _say(f"trial {item.name} {self._what(status, result or {}, reason)}")
         now = time.monotonic()
-        if now - self._last > EVERY:
+        if self._ended and now - self._last > EVERY:
             self._last = now
             counts = self._session.work.counts(self._place.work)
             rate = self._ended / (now - self._began) * 60
             _say(f"{counts.get('done', 0)} of {sum(counts.values())} trials done, {rate:.3g} a minute")
+
+    def _what(self, status: str, result: Mapping[str, Json], reason: str | None) -> str:
+        if status == "failed":
+            return f"failed: {reason}"
+        if status == "waiting":
+            return "was interrupted, and waits" if reason == INTERRUPTED else f"begins again: {reason}"
+        score = "" if self._metric is None else f": {self._metric['name']} {_short(result.get('value'))}"
+        early = f" (stopped after {result['stopped']})" if result.get("stopped") else ""
+        return f"is done{score}{early}"
 
 
 def _say(text: str) -> None:

@@ -33,6 +33,7 @@ def test_failed_trials_are_kept_and_tried_again_when_asked(cli: Command, workspa
     result = cli("sweep", "bowl.yaml", "--workers", "2", "--json")
     told = json.loads(result.stdout)
     assert result.returncode == 3
+    assert {"trial 0001 is done: loss 3", "trial 0002 is done: loss 1"} < set(result.stderr.splitlines())
     assert "1 of 3 trials failed, such as 0003 (exit code 1" in result.stderr
     assert [(trial["trial"], trial["value"]) for trial in told["trials"]] == [
         ("0002", 1.0),
@@ -45,6 +46,7 @@ def test_failed_trials_are_kept_and_tried_again_when_asked(cli: Command, workspa
     assert len((workspace / "seen").read_text().split()) == 3
     result = cli("sweep", "bowl.yaml", "--retry-failed")
     assert result.returncode == 0
+    assert "1 trial waits again\n" in result.stderr
     assert len((workspace / "seen").read_text().split()) == 4
     lines = [line.split() for line in result.stdout.splitlines() if line.strip().startswith("000")]
     assert [line[:4] for line in lines] == [["0002", "1", "–", "1"], ["0003", "2", "–", "2"], ["0001", "3", "–", "3"]]

@@ -93,7 +93,10 @@ command:
     for _ in range(2):  # as `timeout` does: its child, then its group
         os.kill(driver.pid, number)
         time.sleep(0.01)
-    assert driver.wait(30) == code
+    said = driver.communicate(timeout=30)[1]
+    assert driver.returncode == code
+    assert "trial 0001 was interrupted, and waits" in said
+    assert "begins again" not in said
     assert (sweeps.folder / "saved").read_text().split() == ["saved"] * 2
     assert sweeps.run("it.yaml", "--workers", "2")["counts"] == {"all": 3, "done": 3}
     assert sweeps.numbers("begun")[1] == 5
