@@ -30,6 +30,8 @@ SHOWN: Final = 20
 """Rows of the table."""
 EVERY: Final = 10.0
 """Seconds from one line of progress to the next."""
+NAMED: Final = 4
+"""Parts of a sweep that are named where they have changed."""
 QUEUED: Final = 32
 """Trials that wait in a queue or are with its agents at once."""
 ENGINES: Final = ("local", "ray", "wandb")
@@ -76,8 +78,8 @@ def command(
             return
         for text in left_out:
             _say(text)
-        sweep, identity = identified(config, changes, session)
-        place = Place.of(sweep, identity, session)
+        sweep, identity, parts = identified(config, changes, session)
+        place = Place.of(sweep, identity, parts, session)
         _say_which(place, session)
         if retry_failed:
             again = session.work.again(place.work)
@@ -172,9 +174,13 @@ def _say(text: str) -> None:
 def _say_which(place: Place, session: Session) -> None:
     """A sweep whose file or data has changed since is another one, which whoever expects the old one should know."""
     if not session.work.items(place.work) and (others := place.others(session)):
+        now, before = place.work.document["parts"], others[0].document.get("parts", {})
+        changed = sorted(part for part in {*now, *before} if before and now.get(part) != before.get(part))
+        what = ", ".join(changed[:NAMED]) + (", …" if len(changed) > NAMED else "")
         _say(
-            f"{place.work.document['name']}: its file, its config or its data has changed since {others[0].name}; this "
-            f"is another sweep, {place.work.name}"
+            f"{place.work.document['name']}: {what or 'its file, its config or its data'} "
+            f"{'have' if len(changed) > 1 else 'has'} changed since {others[0].name}; this is another sweep, "
+            f"{place.work.name}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,14 +31,19 @@ class Place:
     folder: Path
 
     @classmethod
-    def of(cls, sweep: Sweep, identity: str, session: Session) -> Place:
-        """That of a sweep with that identity, which is made where there is none."""
+    def of(cls, sweep: Sweep, identity: str, parts: Mapping[str, str], session: Session) -> Place:
+        """That of a sweep with that identity, which is made where there is none.
+
+        Args:
+            parts: digests of what the identity is made of, by which it is said what has changed.
+        """
         name = f"{sweep.name}-{identity[:8]}"
         metric = None if sweep.settings.metric is None else sweep.settings.metric.model_dump(mode="json")
         document: dict[str, Json] = {
             "name": sweep.name, "identity": identity, "method": sweep.settings.method, "metric": metric,
             "parameters": sweep.space.names, "constraints": list(sweep.settings.constraints),
             "description": sweep.settings.description, "size": sweep.space.size,
+            "parts": dict(parts),
         }  # fmt: skip
         return cls(session.work.open(KIND, name, document), session.home.absolute() / "sweeps" / name)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -25,15 +25,18 @@ CALLED: Final = frozenset({"name", "description", "run_cap", "launch", "entity",
 """Keys that do not make it another sweep."""
 
 
-def identified(path: Path, changes: Sequence[str], session: Session) -> tuple[Sweep, str]:
-    """A sweep file, and its identity; files and data are read anew only where something about them has changed.
+def identified(path: Path, changes: Sequence[str], session: Session) -> tuple[Sweep, str, dict[str, str]]:
+    """A sweep file, its identity, and the digests of its parts that people can tell apart.
+
+    Files and data are read anew only where something about them has changed.
 
     Raises:
         HarnessError: as of `read_sweep` and `identity_of`.
     """
     sweep = read_file(path, changes)
     if sweep.settings.train is None and sweep.settings.evaluate is None:
-        return sweep, identity_of(sweep, session)
+        subject = _subject(sweep, session)
+        return sweep, _identity(sweep, subject), _parts(sweep, subject[0], subject[2])
     key = _hash([_rules(session), sweep.name, _said(sweep), _config(sweep)])
     if (examined := _remembered(session, key)) is None:
         sweep = with_training(path, sweep)
@@ -41,11 +44,12 @@ def identified(path: Path, changes: Sequence[str], session: Session) -> tuple[Sw
         examined = {"fixed": dict(sweep.fixed), "reads": _reads(sweep)}
         session.work.open(EXAMINED, key, examined)
     sweep = replace(sweep, fixed=examined["fixed"])
-    key = _hash([key, _contents(examined["reads"], sweep, session)])
+    contents = _contents(examined["reads"], sweep, session)
+    key = _hash([key, contents])
     if (found := _remembered(session, key)) is None:
         found = {"identity": identity_of(sweep, session)}
         session.work.open(EXAMINED, key, found)
-    return sweep, found["identity"]
+    return sweep, found["identity"], _parts(sweep, _version(), contents[0])
 
 
 def identity_of(sweep: Sweep, session: Session) -> str:
@@ -54,10 +58,27 @@ def identity_of(sweep: Sweep, session: Session) -> str:
     Raises:
         HarnessError: the data, the model or the config is not there, or does not take the parameters.
     """
-    return _hash([_said(sweep), dict(sweep.fixed), _subject(sweep, session)])
+    return _identity(sweep, _subject(sweep, session))
 
 
-def _subject(sweep: Sweep, session: Session) -> Json:
+def _identity(sweep: Sweep, subject: Json) -> str:
+    return _hash([_said(sweep), dict(sweep.fixed), subject])
+
+
+def _parts(sweep: Sweep, version: str | None, files: Mapping[str, str]) -> dict[str, str]:
+    """What may change -> its digest; a file by its name alone where its path is this machine's."""
+    parts = {f"`{key}:`": _hash(value) for key, value in _said(sweep).items()}
+    if (config := sweep.settings.train) is not None:
+        parts[f"the config {config.name}"] = _hash(_config(sweep))
+    if version is not None:
+        parts["the version of vlm-harness"] = version
+    for name, digest in files.items():
+        kind, _, path = name.partition(" ")
+        parts[f"the {kind} {Path(path).name if Path(path).is_absolute() else path}"] = digest
+    return parts
+
+
+def _subject(sweep: Sweep, session: Session) -> Any:
     settings, point = sweep.settings, sweep.example()
     if settings.train is not None:
         from training.job import Job  # with a config that is wrong, none of what it needs is wanted
@@ -119,7 +140,7 @@ def _keys(value: Json) -> list[str]:
     return [key for item in value for key in _keys(item)] if isinstance(value, list) else []
 
 
-def _contents(reads: Sequence[str], sweep: Sweep, session: Session) -> Json:
+def _contents(reads: Sequence[str], sweep: Sweep, session: Session) -> Any:
     """Digests of what the texts name: files, benchmarks, versions."""
     contents = Contents(session)
     base = Path.cwd() if sweep.settings.train is None else sweep.settings.train.parent

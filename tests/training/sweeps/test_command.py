@@ -62,10 +62,15 @@ def test_another_file_is_another_sweep_and_more_trials_are_the_same(cli: Command
     (workspace / "bowl.yaml").write_text(BOWL.format(b=2))
     result = cli("sweep", "bowl.yaml", "--json")
     assert json.loads(result.stdout)["sweep"] != first["sweep"]
-    assert f"has changed since {first['sweep']}; this is another sweep" in result.stderr
+    assert f"bowl: `parameters:` has changed since {first['sweep']}; this is another sweep" in result.stderr
     listed = json.loads(cli("list", "sweeps", "--json").stdout)["sweeps"]
     assert [(row["trials"], row["best"]) for row in listed] == [(3, 1.0), (3, 1.0)]
     assert "bowl-" in cli("list", "sweeps").stdout
+    (workspace / "data.txt").write_text("1")
+    (workspace / "reads.yaml").write_text("method: grid\nparameters: {a: {value: 1}}\ncommand: [cat, data.txt]\n")
+    assert "changed" not in cli("sweep", "reads.yaml").stderr
+    (workspace / "data.txt").write_text("2")
+    assert "reads: the file data.txt has changed since reads-" in cli("sweep", "reads.yaml").stderr
 
 
 def test_evaluations_are_trials_and_end_with_intervals_and_a_report(
