@@ -144,10 +144,20 @@ class SweepReport:
         return [trial for trial in self.trials if trial.value is not None]
 
     @property
+    def tied(self) -> bool:
+        """Whether no trial is better than another."""
+        return len(self.measured) > 1 and len({trial.value for trial in self.measured}) == 1
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any trial has an interval."""
+        return any(trial.low is not None and trial.high is not None for trial in self.measured)
+
+    @property
     def overlapping(self) -> int | None:
         """How many trials have an interval that overlaps the best one's; None where there is no interval."""
         known = [trial for trial in self.measured if trial.low is not None and trial.high is not None]
-        if not known or known[0].rank != 1:
+        if self.tied or not known or known[0].rank != 1:
             return None
         best = known[0]
         return sum((best.low or 0) <= (trial.high or 0) and (trial.low or 0) <= (best.high or 0) for trial in known[1:])
@@ -203,6 +213,8 @@ class SweepReport:
 
     def fifth(self, trial: Trial) -> int:
         """0 for a trial of the best fifth, to 4."""
+        if self.tied:
+            return 0
         return min(FIFTHS - 1, ((trial.rank or 1) - 1) * FIFTHS // max(1, len(self.measured)))
 
     def told(self, trial: Trial) -> str:
@@ -229,8 +241,10 @@ def render_sweep(report: SweepReport) -> str:
 
 
 def said(value: Any) -> str:
-    """A parameter's value."""
-    if isinstance(value, bool) or value is None or not isinstance(value, int | float):
+    """A parameter's value, as YAML has it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if not isinstance(value, int | float):
         return str(value)
     return quantity(value)
 
@@ -252,7 +266,7 @@ def _distinct(values: Sequence[Any]) -> tuple[Any, ...]:
 
 def _axis(name: str, across: float, values: Sequence[Any], *, last: bool) -> Axis:
     distinct = _distinct(values)
-    if not last and (not _numbers(values) or len(distinct) <= TICKS):
+    if len(distinct) == 1 or (not last and (not _numbers(values) or len(distinct) <= TICKS)):
         scale = charts.Scale(0.0, max(1.0, len(distinct) - 1.0), TOP + HEIGHT, -HEIGHT)
         return Axis(name, across, distinct, scale)
     low, high = float(min(values)), float(max(values))

@@ -221,18 +221,20 @@ def _print(told: Mapping[str, Any]) -> None:
     ]  # fmt: skip
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     table = Table("trial", box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    bounded = any(None not in (trial.get("low"), trial.get("high")) for trial in trials)
     if metric is not None:
         table.add_column(metric["name"], justify="right", no_wrap=True)
+    if metric is not None and bounded:
         table.add_column("95% interval", justify="right", no_wrap=True)
     for name in varied:
         table.add_column(_heading(name), justify="right", overflow="fold")
     table.add_column("")
     for trial in trials[:SHOWN]:
-        row = [trial["trial"], *(_figures(trial) if metric is not None else ())]
+        row = [trial["trial"], *(_figures(trial)[: 1 + bounded] if metric is not None else ())]
         row += [_short(trial["parameters"].get(name)) for name in varied]
         table.add_row(*(Text(cell) for cell in (*row, _remark(trial))))
     goal = "" if metric is None else f", {metric['goal']} {metric['name']}"
-    console.print(Text(f"{told['sweep']}: {len(trials)} trials{goal}", style="bold"))
+    console.print(Text(f"{told['sweep']}: {len(trials)} trial{'s' * (len(trials) != 1)}{goal}", style="bold"))
     console.print(table)
     if len(trials) > SHOWN:
         console.print(f"… and {len(trials) - SHOWN} more: `harness report --sweep {told['sweep']}` shows all")

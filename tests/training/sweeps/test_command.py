@@ -49,7 +49,8 @@ def test_failed_trials_are_kept_and_tried_again_when_asked(cli: Command, workspa
     assert "1 trial waits again\n" in result.stderr
     assert len((workspace / "seen").read_text().split()) == 4
     lines = [line.split() for line in result.stdout.splitlines() if line.strip().startswith("000")]
-    assert [line[:4] for line in lines] == [["0002", "1", "–", "1"], ["0003", "2", "–", "2"], ["0001", "3", "–", "3"]]
+    assert lines == [["0002", "1", "1"], ["0003", "2", "2"], ["0001", "3", "3"]]
+    assert "95% interval" not in result.stdout, "none has one"
 
 
 def test_another_file_is_another_sweep_and_more_trials_are_the_same(cli: Command, workspace: Path) -> None:
@@ -179,6 +180,22 @@ def test_a_page_ranks_by_the_goal_and_draws_every_trial(tmp_path: Path) -> None:
     assert parser.lines == 8
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
+
+
+def test_a_page_names_no_best_trial_where_all_are_alike(tmp_path: Path) -> None:
+    from harness.report.sweep import render_sweep
+
+    report = trials([({"lr": lr, "evaluate": None}, 0.0) for lr in (1, 2)])
+    for item in report._items:
+        item.result.update(low=None, high=None)
+    page = render_sweep(report)
+    assert "All 2 trials have the same" in page
+    assert "best of 2" not in page
+    assert "the best:" not in page
+    assert " first" not in page.partition("</style>")[2].partition("<script>")[0]
+    assert "95% interval</th>" not in page
+    assert "<bdi>null</bdi>" in page
+    assert [text for _, text in report.axes[-1].ticks] == ["0"]
 
 
 class Counting(HTMLParser):
