@@ -14,7 +14,7 @@ def main() -> None:
             raise
         print(f"error: {error.name!r} is not installed: run `make install` in the checkout", file=sys.stderr)
         sys.exit(2)
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], last=True))
 
 
 if __name__ == "__main__":

@@ -76,8 +76,12 @@ def command() -> None:
     """
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command line and give its exit code; prints every error in one way."""
+def run(arguments: Sequence[str], *, last: bool = False) -> int:
+    """Run the command line and give its exit code; prints every error in one way.
+
+    Args:
+        last: the process ends after it.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         if not _installed():
@@ -92,9 +96,11 @@ def run(arguments: Sequence[str]) -> int:
         print(f"error: {plain(str(error))}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        _close(last)
         print("interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
         return INTERRUPTED
     except Terminated:
+        _close(last)
         print("terminated; what was finished is kept, the same command goes on", file=sys.stderr)
         return TERMINATED
     except (BrokenPipeError, SystemExit) as error:
@@ -111,6 +117,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def _code(returned: object) -> int:
     return returned if isinstance(returned, int) else 0
+
+
+def _close(last: bool) -> None:
+    """A second signal, which shells and `timeout` are quick to send, may not change how the process ends."""
+    if last:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
