@@ -153,13 +153,13 @@ def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
         table(("run", "model", "benchmark", "answered", "begun (UTC)"), cells, numbers=("answered",))
     elif kind == "sweeps":
         cells = [
-            (row["sweep"], row["method"], f"{row['counts'].get('done', 0)} of {row['trials']}",
+            (row["sweep"], f"{row['counts'].get('done', 0)} of {row['trials']}",
              str(row["counts"].get("failed", 0)), number(row["best"]),
-             row["metric"]["name"] if row["metric"] else "–", row["created"][:16])
+             row["metric"]["name"] if row["metric"] else "–", row["created"][:10])
             for row in rows
         ]  # fmt: skip
-        columns = ("sweep", "method", "done", "failed", "best", "metric", "begun (UTC)")
-        table(columns, cells, numbers=("done", "failed", "best"), whole=("sweep",))
+        columns = ("sweep", "done", "failed", "best", "metric", "begun")
+        table(columns, cells, numbers=("done", "failed", "best", "begun"), whole=("sweep",))
     elif kind == "pipelines":
         cells = [
             (row["pipeline"], f"{sum(state in ('done', 'reused') for state in row['stages'].values())} of "
