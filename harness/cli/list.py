@@ -136,6 +136,7 @@ def _finite(value: float | None) -> float | None:
 
 def _print(kind: str, rows: Sequence[dict[str, Json]]) -> None:
     cells: list[tuple[str, ...]]
+    columns: tuple[str, ...]
     if kind in CATALOG:
         cells = [
             (row["name"], row["summary"] + (f" (pip install '{row['extra']}')" if row["extra"] else ""))
