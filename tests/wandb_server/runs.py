@@ -220,7 +220,8 @@ def upsert_bucket(state: State, input: Input) -> dict[str, Any]:
     for key, value in sent.items():
         if value is not None:
             setattr(run, key, value)
-    if not input.id and not input.state:
+    # The SDK also sends a run's configuration so, at any time until its end.
+    if not input.id and not input.state and run.state != "preempting":
         run.state = "running"
     run.updated_at = run.heartbeat_at = now()
     return {"bucket": run, "inserted": inserted}
